@@ -1,0 +1,5 @@
+"""`python -m fedprobe`."""
+
+from fedprobe.cli.main import main
+
+main()

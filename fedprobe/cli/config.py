@@ -1,0 +1,92 @@
+"""Where options come from: flag, then FEDPROBE_*, then fedprobe.toml, then default."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedprobe.errors import FedprobeError
+
+FILE = "fedprobe.toml"
+_KEYS = {
+    "dataset": {"shards"},
+    "primary": {"model", "provenance"},
+    "privacy": {"budget-epsilon"},
+}
+_PROVENANCES = ("public", "dp", "conditional")
+
+
+class ConfigError(FedprobeError):
+    """fedprobe.toml cannot be used as it stands."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What fedprobe.toml says: shards and primary model (paths resolved from the file), defaults of options."""
+
+    path: Path | None = None
+    shards: tuple[str, ...] = ()
+    primary: Path | None = None
+    provenance: str | None = None
+    defaults: dict | None = None
+
+
+def load(options_of: dict[str, dict[str, str]]) -> Settings:
+    """Read fedprobe.toml of this folder or the nearest one above, if any.
+
+    `options_of` maps a command's name to its options (spelled without dashes in front) and their parameters. Raises
+    ConfigError, with a did-you-mean, for a section or key that does not exist.
+    """
+    folder = Path.cwd()
+    path = next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
+    if path is None:
+        return Settings()
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    defaults = {}
+    for section, keys in values.items():
+        known = _KEYS.get(section) or options_of.get(section)
+        if known is None:
+            raise ConfigError(f"{path}: unknown section [{section}]{_like(section, [*_KEYS, *options_of])}")
+        if not isinstance(keys, dict):
+            raise ConfigError(f"{path}: {section} must be a section, [{section}]")
+        for key in keys:
+            if key.replace("_", "-") not in known:
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]{_like(key, known)}")
+        if section in options_of:
+            defaults[section] = {known[key.replace("_", "-")]: value for key, value in keys.items()}
+    shards = values.get("dataset", {}).get("shards", [])
+    primary = values.get("primary", {})
+    if primary.get("provenance", "public") not in _PROVENANCES:
+        raise ConfigError(f"{path}: provenance is one of {', '.join(_PROVENANCES)}")
+    return Settings(
+        path,
+        tuple(str(path.parent / shard) for shard in ([shards] if isinstance(shards, str) else shards)),
+        path.parent / primary["model"] if "model" in primary else None,
+        primary.get("provenance"),
+        defaults,
+    )
+
+
+def _like(word: str, known: object) -> str:
+    close = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
+
+
+TEMPLATE = """\
+# Defaults for fedprobe commands run in this folder or below. Flags and FEDPROBE_* variables win over them.
+
+[dataset]
+shards = {shards}        # files, folders or globs; relative to this file
+
+# [primary]
+# model = "runs/primary"        # what train-classifier wrote
+# provenance = "public"         # public | dp | conditional: where the primary model comes from
+
+# [train-gan]                   # defaults of a command's options, spelled as the options are
+# preset = "quick"
+"""

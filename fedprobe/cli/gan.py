@@ -1,0 +1,364 @@
+"""`fedprobe train-gan`: Algorithm 1 on a cohort."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedprobe.cli.options import (
+    Above,
+    Accountant,
+    AsJson,
+    Below,
+    Cohort,
+    Delta,
+    Device,
+    MinExamples,
+    NoProgress,
+    Primary,
+    Quiet,
+    Record,
+    Seed,
+    Shards,
+    Share,
+    check_device,
+    flags,
+    shards_of,
+)
+from fedprobe.cli.output import Output
+
+# Options that neither change what is trained nor what it costs: a resumed run may have others.
+_FREE_ON_RESUME = ("device", "shards")
+
+
+def train_gan(
+    context: typer.Context,
+    shards: Shards = None,
+    cohort: Cohort = "random",
+    primary: Primary = None,
+    below: Below = None,
+    above: Above = None,
+    min_examples: MinExamples = None,
+    share: Share = None,
+    method: Annotated[str, typer.Option(help="fedavg: Algorithm 1 of the paper.")] = "fedavg",
+    preset: Annotated[str, typer.Option(help="quick (for a laptop), or paper.")] = "quick",
+    architecture: Annotated[str | None, typer.Option(help="small, paper, or paper-group-norm.")] = None,
+    users_per_round: Annotated[int | None, typer.Option(help="Expected users a round; the denominator.")] = None,
+    population: Annotated[
+        int | None, typer.Option(help="Users in the cohort, for q [default: its count, in a simulation].")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds on devices; each is charged.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="z: noise on the sum, in clip norms.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="S: flat L2 norm of one user's update.")] = None,
+    delta: Delta = None,
+    accountant: Accountant = "auto",
+    local_batch_size: Annotated[int | None, typer.Option()] = None,
+    local_steps: Annotated[int | None, typer.Option(help="Batches a user trains on in a round, at most.")] = None,
+    client_learning_rate: Annotated[float | None, typer.Option(help="SGD on the device.")] = None,
+    gradient_penalty: Annotated[float | None, typer.Option(help="WGAN-GP's coefficient.")] = None,
+    server_optimizer: Annotated[str | None, typer.Option(help="sgd, momentum (Nesterov) or adam.")] = None,
+    server_learning_rate: Annotated[float | None, typer.Option()] = None,
+    server_momentum: Annotated[float | None, typer.Option(help="Momentum, or Adam's first beta.")] = None,
+    critic_rounds_per_generator_phase: Annotated[int | None, typer.Option()] = None,
+    generator_steps: Annotated[int | None, typer.Option(help="Generator steps in a phase.")] = None,
+    generator_batch_size: Annotated[int | None, typer.Option()] = None,
+    generator_optimizer: Annotated[str | None, typer.Option(help="sgd, momentum or adam.")] = None,
+    generator_learning_rate: Annotated[float | None, typer.Option()] = None,
+    generator_momentum: Annotated[float | None, typer.Option(help="Momentum, or Adam's first beta.")] = None,
+    generator_average: Annotated[float | None, typer.Option(help="Decay of the sampled average; 0: none.")] = None,
+    samples_every: Annotated[int, typer.Option(min=1, help="Rounds between sample grids.")] = 100,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Rounds between checkpoints.")] = 50,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes [default: one a core; 1 on cuda].")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run [default: runs/train-gan-COHORT-N].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run at --output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print epsilon and stop; opens no shard.")] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    record: Record = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Train a differentially private federated GAN on a cohort (Algorithm 1 of the paper).
+
+    The critic is trained on users' devices and leaves them as noised sums; the generator never meets data. Ctrl-C ends
+    after the round with a checkpoint; --resume goes on.
+
+    Example: fedprobe train-gan shards/ --cohort low-accuracy --primary runs/primary -o runs/low
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+
+    from fedprobe.runs import Run, RunError, free_name
+    from fedprobe.server.presets import PRESETS, GanTraining
+
+    out = Output(as_json, quiet, no_progress)
+    if method != "fedavg":
+        raise typer.BadParameter("--method is fedavg; other methods come later")
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"unknown preset; choose one of {', '.join(PRESETS)}")
+    if resume and output is None:
+        raise typer.BadParameter("--resume needs --output RUN, the run to go on with")
+    with flags():
+        changed = {field.name: given[field.name] for field in fields(GanTraining) if field.name in given}
+        training = replace(PRESETS[preset], **changed)
+    if dry_run:
+        _dry_run(out, training, cohort, population, delta, accountant)
+        return
+    if output is not None and output.exists() != resume:
+        raise RunError(
+            f"there is no run at {output} to go on with"
+            if resume
+            else f"{output} exists; choose another --output, or go on with --resume"
+        )
+
+    from fedprobe.clients.data.shards import open_dataset, require_valid
+    from fedprobe.clients.updates import CriticUpdate
+    from fedprobe.modeler.card import write_card
+    from fedprobe.modeler.pictures import grid, save_png
+    from fedprobe.modeler.sampling import generator_of, sample_images
+    from fedprobe.privacy.mechanism import Mechanism
+    from fedprobe.privacy.statement import state as state_privacy
+    from fedprobe.server.algorithms.dp_fedavg_gan import GanState
+    from fedprobe.server.engines.local import local_engine
+    from fedprobe.server.participation import PoissonParticipation
+    from fedprobe.server.training import Plan, train
+
+    check_device(device)
+    paths = shards_of(shards, context)
+    dataset = open_dataset(paths, record, simulation_for="train-gan")
+    dataset.require_grey()
+    require_valid(dataset)
+    decided = _decide(
+        out, dataset, cohort, primary or context.obj.primary, below, above, min_examples, share, seed, device
+    )
+    with flags():
+        participation = PoissonParticipation(training.users_per_round, population or len(decided.members))
+        mechanism = Mechanism(training.clip_norm, training.noise_multiplier)
+        architecture = training.networks(dataset.shape)
+        algorithm = training.algorithm(architecture, seed, device)
+        conditional = _conditional(decided, dataset, context.obj.provenance)
+        statement = state_privacy(
+            participation.event(training.noise_multiplier, training.rounds),
+            users_per_round=training.users_per_round,
+            population=participation.population,
+            delta=delta,
+            accountant=accountant,
+            conditional=conditional,
+            simulation=True,
+        )
+    plan = Plan(
+        participation,
+        mechanism,
+        training.rounds,
+        decided.member_keys(dataset),
+        seed,
+        reproducible=training.noise_multiplier == 0,
+    )
+    config = {
+        "schema": "fedprobe.run/1",
+        "command": "train-gan",
+        "method": method,
+        "preset": preset,
+        "training": asdict(training),
+        "architecture": architecture.to_json(),
+        "cohort": decided.to_json(dataset),
+        "population": participation.population,
+        "seed": seed,
+        "device": device,
+        "shards": paths,
+    }
+    privacy = {
+        "event": participation.event(training.noise_multiplier, training.rounds).to_json(),
+        "delta": statement.delta,
+        "users_per_round": training.users_per_round,
+        "population": participation.population,
+        "conditional": conditional,
+        "simulation": True,
+        "population_id": dataset.population.id,
+        "measurement": config["cohort"]["measurement"],
+        "statement": statement.to_json(),
+    }
+    state, first_round = algorithm.init(), 1
+    if resume:
+        run = Run.open(output)
+        _require_same(run.config, config)
+        if run.checkpoints():
+            tensors, done = run.load()
+            state = GanState.from_tensors({name: value.to(device) for name, value in tensors.items()})
+            first_round = done + 1
+        run.forget_metrics_after(first_round - 1)
+        run.plan(config, privacy)
+    else:
+        run = Run.create(output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}"), config, privacy)
+
+    epsilon = statement.lines()[0]
+    out.row(
+        "cohort",
+        f"{decided.rule.criterion}: {decided.rule.says()}; {len(decided.members)} users (simulation)",
+    )
+    out.row(
+        "plan",
+        f"{training.rounds} rounds of {training.users_per_round} users on average, "
+        f"noise multiplier {training.noise_multiplier:g}, preset {preset}",
+    )
+    out.row("epsilon", epsilon)
+    update = CriticUpdate(
+        dataset,
+        decided.members,
+        architecture,
+        mechanism,
+        training.local_batch_size,
+        training.local_steps,
+        training.client_learning_rate,
+        training.gradient_penalty,
+        seed,
+        device,
+    )
+
+    def draw_samples(state: GanState, name: str) -> Path:
+        generator = generator_of(architecture, state.average, state.average_buffers)
+        return save_png(run.samples / f"{name}.png", [grid(sample_images(generator, 64, seed), 8)])
+
+    started = time.monotonic()
+    note = f"epsilon {epsilon.split('  ')[0]}"
+    with (
+        _interruptible(out) as interrupted,
+        local_engine(update, workers or (None if device == "cpu" else 1)) as engine,
+        out.progress("training", training.rounds, "rounds", note, start=first_round - 1) as advance,
+    ):
+
+        def on_round(round: int, state: GanState) -> None:
+            if round % samples_every == 0:
+                draw_samples(state, f"round_{round:06d}")
+            advance(round)
+
+        state, done = train(
+            algorithm,
+            state,
+            plan,
+            engine,
+            run,
+            first_round=first_round,
+            checkpoint_every=checkpoint_every,
+            on_round=on_round,
+            stop=interrupted,
+        )
+    seconds = time.monotonic() - started
+    picture = draw_samples(state, "final")
+    statement = run.statement(accountant=accountant)
+    write_card(run, statement, done)
+    trained = done - first_round + 1
+    rate = trained / seconds if trained else None
+    finished = done == training.rounds
+    out.row(
+        "done" if finished else "stopped",
+        f"{run.path} after {done} of {training.rounds} rounds, {seconds:.0f} s"
+        + (f" ({rate:.3g} rounds/s)" if rate else "")
+        + f"; samples in {picture}",
+    )
+    resumed = f"the same command with --output {run.path} --resume"
+    out.hint(f"          next: {f'fedprobe sample {run.path}' if finished else resumed}")
+    out.object(
+        {
+            "schema": "fedprobe.train/1",
+            "run": str(run.path),
+            "rounds": done,
+            "seconds": seconds,
+            "rounds_per_second": rate,
+            "privacy": statement.to_json(),
+        }
+    )
+    if not finished:
+        raise typer.Exit(130)
+
+
+def _dry_run(out: Output, training, cohort: str, population: int | None, delta, accountant: str) -> None:
+    """The epsilon of the plan, from public numbers alone."""
+    from fedprobe.privacy.statement import state
+    from fedprobe.server.participation import PoissonParticipation
+
+    if population is None:
+        raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
+    with flags():
+        participation = PoissonParticipation(training.users_per_round, population)
+        statement = state(
+            participation.event(training.noise_multiplier, training.rounds),
+            users_per_round=training.users_per_round,
+            population=population,
+            delta=delta,
+            accountant=accountant,
+        )
+    out.row("plan", f"{training.rounds} rounds on {cohort}; nothing is trained")
+    for number, line in enumerate(statement.lines()):
+        out.row("epsilon" if not number else "", line)
+    out.object(statement.to_json())
+
+
+def _decide(out: Output, dataset, cohort: str, primary, below, above, min_examples, share, seed: int, device: str):
+    """The cohort that `--cohort` names: a file, or a criterion with its options."""
+    from fedprobe.clients.cohorts import decide_cohort, read_cohort
+    from fedprobe.privacy import rules
+
+    with flags(), out.progress("measuring", len(dataset), "users") as advance:
+        if cohort.endswith(".json") or "/" in cohort:
+            if any(value is not None for value in (below, above, min_examples, share)):
+                raise ValueError("a cohort file holds its own thresholds; give them to select instead")
+            return read_cohort(Path(cohort), dataset, device, advance)
+        rule = rules.rule(cohort, below=below, above=above, min_examples=min_examples, share=share, seed=seed)
+        return decide_cohort(dataset, rule, primary, device, advance)
+
+
+def _conditional(decided, dataset, provenance: str | None) -> bool:
+    """Whether epsilon covers only what is learned beyond the primary model (privacy of membership)."""
+    from fedprobe.models.primary import load_primary
+
+    if decided.primary is None:
+        return False
+    _, description = load_primary(Path(decided.primary))
+    own = description.get("population") == dataset.population.id
+    return own or (provenance or description.get("provenance")) not in ("public", "dp")
+
+
+def _require_same(before: dict, now: dict) -> None:
+    """Raise RunError where a resumed run was asked for anything else than more rounds."""
+    from fedprobe.runs import RunError
+
+    def comparable(config: dict) -> dict:
+        kept = {name: value for name, value in config.items() if name not in _FREE_ON_RESUME}
+        return kept | {"training": {**config["training"], "rounds": None}}
+
+    old, new = comparable(before), comparable(now)
+    different = [name for name in new if old.get(name) != new[name]]
+    if "training" in different:
+        different = [name for name, value in new["training"].items() if old["training"].get(name) != value]
+    if different:
+        raise RunError(
+            f"this run was started with another {', '.join(different)}; give --resume the options it was started with"
+        )
+    if now["training"]["rounds"] < before["training"]["rounds"]:
+        raise RunError("a resumed run may have more --rounds than before, not fewer")
+
+
+@contextmanager
+def _interruptible(out: Output) -> Iterator:
+    """Answer the first Ctrl-C by ending after the round; yield a function that tells whether it came."""
+    asked = False
+
+    def ask(signum, frame) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, previous)
+        out.hint("  stopping after this round; a second Ctrl-C stops at once")
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,65 @@
+"""`fedprobe init`: register a population."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedprobe.cli import config
+from fedprobe.cli.options import AsJson, Quiet, Record
+from fedprobe.cli.output import Output
+
+
+def init(
+    shards: Annotated[list[str], typer.Argument(help="Federated HDF5 shards: files, folders, globs.")],
+    kind: Annotated[
+        str | None, typer.Option(help="private, or simulation (public proxy data) [default: private].")
+    ] = None,
+    budget_epsilon: Annotated[float | None, typer.Option(help="What all releases together may cost.")] = None,
+    delta: Annotated[float | None, typer.Option(help="The delta of that budget.")] = None,
+    record: Record = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Register shards as one population, and fix beside them what may be done with it.
+
+    Again on the same shards it only tightens. Writes a commented fedprobe.toml here if there is none.
+
+    Example: fedprobe init shards/ --kind simulation
+    """
+    from fedprobe.clients.data.shards import expand
+    from fedprobe.privacy.population import register
+
+    out = Output(as_json, quiet)
+    files = expand(shards)
+    population, new = register(files, kind, budget_epsilon, delta, record)
+    written = _write_toml(shards)
+    plural = "s" if len(files) > 1 else ""
+    out.row(
+        "record",
+        f"{len(files)} shard{plural}, a {population.kind} population" + ("" if new else " (as before)"),
+    )
+    if population.kind == "private":
+        out.hint("          nothing can be trained or counted on it yet: this version works on simulations only")
+    if written:
+        out.hint(f"          {config.FILE} written; next: fedprobe data describe")
+    out.object(
+        {
+            "schema": "fedprobe.init/1",
+            "population": population.id,
+            "kind": population.kind,
+            "budget_epsilon": population.budget_epsilon,
+            "delta": population.delta,
+            "shards": [str(file) for file in files],
+            "new": new,
+        }
+    )
+
+
+def _write_toml(shards: list[str]) -> bool:
+    path = Path(config.FILE)
+    if path.exists():
+        return False
+    path.write_text(config.TEMPLATE.format(shards=json.dumps(shards[0] if len(shards) == 1 else shards)))
+    return True

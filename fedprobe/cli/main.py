@@ -1,0 +1,95 @@
+"""The entry point: one Typer application, every error as one line, internal errors without values."""
+
+import os
+import sys
+import traceback
+from types import TracebackType
+
+import typer
+
+from fedprobe.cli import classifier, config, data, gan, init, look, output, privacy, select
+from fedprobe.errors import FedprobeError
+
+app = typer.Typer(
+    name="fedprobe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Debug models on data you may not look at: federated generative models under user-level differential privacy.",
+)
+app.command("init")(init.init)
+app.add_typer(data.app, name="data")
+app.command("train-classifier")(classifier.train_classifier)
+app.command("select")(select.select)
+app.command("train-gan")(gan.train_gan)
+app.command("sample")(look.sample)
+app.command("compare")(look.compare)
+app.command("privacy")(privacy.privacy)
+
+# Typer's own usage errors, found without importing the click that some versions of it do not have.
+_UsageError = typer.BadParameter.__mro__[1]
+_ClickError = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.excepthook = _without_values
+    command = typer.main.get_command(app)
+    as_json = "--json" in arguments
+    try:
+        settings = config.load(_options_of(command))
+        code = command.main(
+            args=arguments,
+            prog_name="fedprobe",
+            standalone_mode=False,
+            default_map=settings.defaults,
+            obj=settings,
+            auto_envvar_prefix="FEDPROBE",
+        )
+    except FedprobeError as error:
+        output.error(str(error), error.exit_code, as_json)
+        code = error.exit_code
+    except _ClickError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            code = 0
+        else:
+            where = getattr(error, "ctx", None)
+            path = where.command_path if where is not None else "fedprobe"
+            output.error(f"{error.format_message()} See: {path} --help", 2, as_json)
+            code = 2
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; closing stdout again at exit would only complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)
+
+
+def _options_of(group: object) -> dict[str, dict[str, str]]:
+    """For each command, its options as fedprobe.toml spells them and the parameters they set."""
+    return {
+        name: {option.lstrip("-"): parameter.name for parameter in command.params for option in parameter.opts}
+        for name, command in group.commands.items()
+        if not hasattr(command, "commands")
+    }
+
+
+def _without_values(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An internal error: where it happened, without its message, which could hold a value of the data."""
+    print("".join(traceback.format_tb(trace)), end="", file=sys.stderr)
+    print(
+        f"internal error: {kind.__name__} (its message is withheld: it could hold private data)",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Options that several commands share, spelled once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Shards = Annotated[
+    list[str] | None,
+    typer.Argument(help="Federated HDF5 shards: files, folders, globs. Default: those of fedprobe.toml."),
+]
+Record = Annotated[
+    Path | None, typer.Option("--record", help="Folder of the population's record, for read-only shards.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar or lines.")]
+Seed = Annotated[int, typer.Option(help="Decides everything random but noise and participation.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
+Cohort = Annotated[
+    str,
+    typer.Option(
+        help="random, low-accuracy, high-accuracy, misclassified or correct; or a cohort file that select wrote."
+    ),
+]
+Primary = Annotated[
+    Path | None, typer.Option(help="The classifier that users are measured with: a train-classifier folder.")
+]
+Below = Annotated[float | None, typer.Option(help="low-accuracy: users below this accuracy [default: 0.882].")]
+Above = Annotated[float | None, typer.Option(help="high-accuracy: users above this accuracy [default: 0.939].")]
+MinExamples = Annotated[
+    int | None, typer.Option(help="misclassified, correct: leave out users with fewer [default: 5].")
+]
+Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
+Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
+Delta = Annotated[float | None, typer.Option(help="Default: min(1e-6, 1/(100 x population)).")]
+
+
+@contextmanager
+def flags() -> Iterator[None]:
+    """Turn a ValueError about what was asked for into a usage error (exit code 2)."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def shards_of(given: list[str] | None, context: typer.Context) -> list[str]:
+    """The shards given, or fedprobe.toml's. Raises a usage error where there are neither."""
+    shards = list(given or context.obj.shards)
+    if not shards:
+        raise typer.BadParameter("no shards: name them, or put them into fedprobe.toml (fedprobe init writes one)")
+    return shards
+
+
+def check_device(device: str) -> str:
+    """`device`, made ready. Raises a usage error if torch cannot use it."""
+    from fedprobe.models.devices import prepare
+
+    with flags():
+        return prepare(device)

@@ -1,0 +1,108 @@
+"""What a command prints and where: results on stdout, progress and hints on stderr, JSON as one object."""
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+class Output:
+    """The streams of one command. `as_json` leaves stdout to a single object; `quiet` leaves stderr to errors."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False, no_progress: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.stdout = Console(highlight=False)
+        self.stderr = Console(stderr=True, highlight=False)
+        self.bars = self.stderr.is_terminal and not no_progress and not quiet
+        self.lines = not self.bars and not no_progress and not quiet
+
+    def row(self, name: str, text: str) -> None:
+        """One named line of a result, `text` wrapped under itself."""
+        if self.as_json:
+            return
+        width = max(20, self.stdout.width - 10)
+        for number, line in enumerate(textwrap.wrap(text, width) or [""]):
+            self.stdout.print(f"{name if not number else '':<9} {line}", markup=False, soft_wrap=True)
+
+    def print(self, renderable: object = "") -> None:
+        """Anything Rich can show, on stdout."""
+        if not self.as_json:
+            self.stdout.print(renderable)
+
+    def hint(self, text: str) -> None:
+        """A remark or the next command, on stderr."""
+        if not self.quiet:
+            self.stderr.print(text, markup=False, soft_wrap=True)
+
+    def object(self, value: dict) -> None:
+        """The command's JSON, on stdout."""
+        if self.as_json:
+            print(json.dumps(value, indent=2))
+
+    @contextmanager
+    def progress(
+        self, what: str, total: int, unit: str, note: str = "", start: int = 0
+    ) -> Iterator[Callable[[int], None]]:
+        """Yield a function to be told how much of `total` is done: a bar on a terminal, a line at times elsewhere.
+
+        `start` is what had been done before, which does not count for the rate.
+        """
+        if self.bars:
+            columns = (
+                TextColumn("  {task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                TextColumn(note),
+            )
+            with Progress(*columns, console=self.stderr, transient=False) as bar:
+                started = time.monotonic()
+                task = bar.add_task(what, total=total, completed=start, rate="")
+
+                def advance(done: int) -> None:
+                    rate = (done - start) / max(1e-9, time.monotonic() - started)
+                    bar.update(task, completed=done, rate=f"{rate:.3g} {unit}/s")
+
+                yield advance
+            return
+        started = time.monotonic()
+        said = started
+
+        def advance(done: int) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if self.lines and (done == total or now - said >= _SECONDS_BETWEEN_LINES):
+                said = now
+                rate = (done - start) / max(1e-9, now - started)
+                left = f"{(total - done) / rate:.0f} s left" if done < total else f"{now - started:.0f} s"
+                self.hint(f"  {what} {done}/{total} {unit}, {rate:.3g} {unit}/s, {left} {note}".rstrip())
+
+        yield advance
+
+
+def error(message: str, code: int, as_json: bool) -> None:
+    """One line on stderr, or one JSON object there; the hint is what follows the last semicolon or full stop."""
+    if as_json:
+        value = {"schema": "fedprobe.error/1", "code": code, "message": message, "hint": _hint(message)}
+        print(json.dumps(value), file=sys.stderr)
+        return
+    word = "refused" if code == 4 else "error"
+    Console(stderr=True, highlight=False).print(f"{word}: {message}", markup=False, soft_wrap=True)
+
+
+def _hint(message: str) -> str | None:
+    for separator in (". ", "; ", ": "):
+        _, found, hint = message.rpartition(separator)
+        if found:
+            return hint
+    return None

@@ -1,0 +1,108 @@
+"""`fedprobe select`: decide a cohort."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedprobe.cli.options import (
+    Above,
+    AsJson,
+    Below,
+    Cohort,
+    Device,
+    MinExamples,
+    NoProgress,
+    Primary,
+    Quiet,
+    Record,
+    Seed,
+    Shards,
+    Share,
+    check_device,
+    flags,
+    shards_of,
+)
+from fedprobe.cli.output import Output
+
+
+def select(
+    context: typer.Context,
+    shards: Shards = None,
+    cohort: Cohort = "random",
+    primary: Primary = None,
+    below: Below = None,
+    above: Above = None,
+    min_examples: MinExamples = None,
+    share: Share = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The cohort file [default: cohorts/NAME.json].")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    record: Record = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Decide which users, or which of their examples, a cohort selects.
+
+    The file it writes holds the rule and exact counts (simulations only), never a user id.
+
+    Example: fedprobe select shards/ --cohort low-accuracy --primary runs/primary
+    """
+    from fedprobe.clients.cohorts import decide_cohort, write_cohort
+    from fedprobe.clients.data.shards import open_dataset, require_valid
+    from fedprobe.clients.selection import rehearsed_users
+    from fedprobe.privacy import rules
+
+    out = Output(as_json, quiet, no_progress)
+    check_device(device)
+    with flags():
+        rule = rules.rule(cohort, below=below, above=above, min_examples=min_examples, share=share, seed=seed)
+    output = output or Path("cohorts") / f"{rule.criterion}.json"
+    dataset = open_dataset(shards_of(shards, context), record, simulation_for="counting a cohort")
+    require_valid(dataset)
+    with flags(), out.progress("measuring", len(dataset), "users") as advance:
+        decided = decide_cohort(dataset, rule, primary or context.obj.primary, device, advance)
+    value = decided.to_json(dataset)
+    write_cohort(output, value)
+    out.row("cohort", f"{rule.criterion}: {rule.says()}")
+    out.row("count", f"{len(decided.members)} of {len(dataset)} users (exact: a simulation)")
+    percentiles = value.get("accuracy_percentiles")
+    if percentiles:
+        quartiles = ", ".join(f"{percentiles[name]:.3f}" for name in ("25", "50", "75"))
+        out.row("accuracy", f"25th, 50th, 75th percentile over users: {quartiles} (exact: a simulation)")
+    rehearsal = _rehearsal(rehearsed_users(dataset), set(decided.members.users.tolist()))
+    if rehearsal:
+        out.row(
+            "rehearsal",
+            "the cohort holds {struck_in_cohort} of the {struck} users that the bug struck, and "
+            "{others_in_cohort} others".format(**rehearsal),
+        )
+    out.row("file", str(output))
+    out.object(
+        {
+            "schema": "fedprobe.select/1",
+            "criterion": rule.criterion,
+            "thresholds": {name: limit for name, limit in rule.to_json().items() if name not in ("criterion", "seed")},
+            "count": len(decided.members),
+            "count_is": "exact-simulation",
+            "users": len(dataset),
+            "epsilon": None,
+            "epsilon_is": "not-charged-simulation",
+            "file": str(output),
+            **{name: value[name] for name in ("accuracy_percentiles", "accuracy_percentiles_are") if name in value},
+            **({"rehearsal": rehearsal} if rehearsal else {}),
+        }
+    )
+
+
+def _rehearsal(struck: set[int] | None, chosen: set[int]) -> dict[str, int] | None:
+    if struck is None:
+        return None
+    return {
+        "struck": len(struck),
+        "struck_in_cohort": len(struck & chosen),
+        "others_in_cohort": len(chosen - struck),
+    }

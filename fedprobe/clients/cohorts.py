@@ -1,0 +1,105 @@
+"""Cohorts: a rule decided on a data set, and the file of it that the modeler may hold.
+
+A cohort file carries the rule, its public thresholds and counts; never a user id. Who is in it is decided again
+from the measurement that is frozen beside the data, which the file names by a random id.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedprobe.clients.data.shards import DataError, FederatedDataset
+from fedprobe.clients.selection import Measurement, Members, decide, measure
+from fedprobe.models.primary import load_primary
+from fedprobe.privacy.population import write_json
+from fedprobe.privacy.randomness import key
+from fedprobe.privacy.rules import CohortRule
+
+SCHEMA = "fedprobe.cohort/1"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A rule, its members, and what they were measured with (`measurement` None for a rule that needs none)."""
+
+    rule: CohortRule
+    members: Members
+    primary: str | None
+    measurement: Measurement | None
+
+    def member_keys(self, dataset: FederatedDataset) -> list[int]:
+        """A hash of each member's id, which stands for her where a draw must be reproducible."""
+        return [key(dataset.user_id(int(user))) for user in self.members.users]
+
+    def to_json(self, dataset: FederatedDataset) -> dict:
+        """The cohort file: no ids. Counts and percentiles are exact, which only a simulation allows."""
+        value = {
+            "schema": SCHEMA,
+            "population": dataset.population.id,
+            "rule": self.rule.to_json(),
+            "primary": self.primary,
+            "measurement": None if self.measurement is None else self.measurement.id,
+            "count": len(self.members),
+            "count_is": "exact-simulation",
+        }
+        if self.measurement is not None:
+            percentiles = np.nanpercentile(self.measurement.accuracy(), [25, 50, 75])
+            value["accuracy_percentiles"] = dict(zip(("25", "50", "75"), percentiles.tolist(), strict=True))
+            value["accuracy_percentiles_are"] = "exact-simulation"
+        return value
+
+
+def decide_cohort(
+    dataset: FederatedDataset,
+    rule: CohortRule,
+    primary: Path | None,
+    device: str = "cpu",
+    on_users: Callable[[int], None] = lambda users: None,
+) -> Cohort:
+    """Measure `dataset` with the model in `primary` where `rule` needs it, and decide the rule.
+
+    Raises DataError for an empty cohort or data that does not fit, StoredError for a damaged model, ValueError where
+    a rule needs a primary model and none is given.
+    """
+    if not rule.needs_primary:
+        return Cohort(rule, decide(rule, dataset, None), None, None)
+    if primary is None:
+        raise ValueError(f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with")
+    model, description = load_primary(primary, device)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    return Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
+
+
+def read_cohort(
+    path: Path,
+    dataset: FederatedDataset,
+    device: str = "cpu",
+    on_users: Callable[[int], None] = lambda users: None,
+) -> Cohort:
+    """Decide again the cohort that the file `path` describes, on the data set it was made for.
+
+    Raises DataError if the file is not a cohort's, was made for another data set, or the data changed since.
+    """
+    try:
+        value = json.loads(path.read_text())
+        if value["schema"] != SCHEMA:
+            raise ValueError("another schema")
+        rule = CohortRule(**value["rule"])
+        population, measured, primary = value["population"], value["measurement"], value["primary"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is not a readable cohort file; make it with: fedprobe select") from error
+    if dataset.population is None or population != dataset.population.id:
+        raise DataError(f"{path} was made for another data set; select the cohort on these shards")
+    cohort = decide_cohort(dataset, rule, None if primary is None else Path(primary), device, on_users)
+    if cohort.measurement is not None and cohort.measurement.id != measured:
+        raise DataError(f"the shards or the primary model changed since {path} was made; select the cohort again")
+    return cohort
+
+
+def write_cohort(path: Path, value: dict) -> None:
+    """Write a cohort file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, value)

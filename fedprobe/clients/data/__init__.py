@@ -1,0 +1,1 @@
+"""Federated shards: reading, checking, describing them, making demo ones, rehearsing bugs in them."""

@@ -1,0 +1,166 @@
+"""Which users, and which of their examples, a cohort's rule selects: what each device would decide alone.
+
+How the primary model does on every example is measured once, in batches across users, and frozen beside the data;
+every cohort of the same measurement is then decided from it, so that cohorts whose rules exclude each other share
+no user.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedprobe.clients.data.shards import DataError, FederatedDataset, UserBatch
+from fedprobe.models.classifier import Classifier, merge_case, predict
+from fedprobe.privacy.randomness import key
+from fedprobe.privacy.rules import CohortRule
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Whether the primary model gets each example right (`correct` [examples] bool, user by user; `offsets`).
+
+    `id` is random, so that a cohort file may carry it.
+    """
+
+    id: str
+    correct: np.ndarray
+    offsets: np.ndarray
+
+    def accuracy(self) -> np.ndarray:
+        """Each user's accuracy [users]; NaN, which no threshold selects, for users without examples."""
+        right = np.concatenate([[0], np.cumsum(self.correct)])[self.offsets]
+        with np.errstate(invalid="ignore"):
+            return np.diff(right) / np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Members:
+    """A cohort's users as positions [members], and for each the selected rows, or None for all of them."""
+
+    users: np.ndarray
+    rows: Sequence[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def read(self, dataset: FederatedDataset, members: Sequence[int]) -> UserBatch:
+        """The selected examples of `members` (positions in the cohort), in that order."""
+        batch = dataset.read([int(self.users[member]) for member in members])
+        if self.rows is None:
+            return batch
+        chosen = [self.rows[member] for member in members]
+        flat = np.concatenate([np.zeros(0, np.int64), *(batch.offsets[i] + rows for i, rows in enumerate(chosen))])
+        labels = None if batch.labels is None else batch.labels[flat]
+        return UserBatch(batch.pixels[flat], labels, np.cumsum([0, *map(len, chosen)]))
+
+
+def measure(
+    dataset: FederatedDataset,
+    primary: Classifier,
+    primary_id: str,
+    device: str = "cpu",
+    on_users: Callable[[int], None] = lambda users: None,
+) -> Measurement:
+    """Measure every user with the primary model, or return the frozen measurement of this very snapshot.
+
+    `primary_id` names the model's weights; `on_users` is told how many users are done.
+    Raises DataError where images or labels do not fit the primary model.
+    """
+    dataset.require_labels()
+    config = primary.config
+    if dataset.shape != (config.channels, config.height, config.width):
+        raise DataError("the images are not of the size that the primary model takes")
+    snapshot = {
+        "primary": primary_id,
+        "shards": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in dataset.paths],
+    }
+    folder = None if dataset.folder is None else dataset.folder / "measurements"
+    frozen = None if folder is None else _find(folder, snapshot)
+    if frozen is not None:
+        on_users(len(dataset))
+        return frozen
+    correct = []
+    for users, batch in dataset.batches():
+        images = torch.from_numpy(batch.pixels).mul(2).sub_(1).to(device)
+        labels = torch.from_numpy(batch.labels)
+        guesses = predict(primary, images).argmax(1).cpu()
+        correct.append((guesses == (merge_case(labels) if config.merge_case else labels)).numpy())
+        on_users(users.stop)
+    measurement = Measurement(
+        secrets.token_hex(8), np.concatenate(correct), np.concatenate([[0], np.cumsum(dataset.examples)])
+    )
+    if folder is not None:
+        _freeze(folder, snapshot, measurement)
+    return measurement
+
+
+def decide(rule: CohortRule, dataset: FederatedDataset, measurement: Measurement | None) -> Members:
+    """The users, and the examples of each, that `rule` selects. Raises DataError if it selects nobody."""
+    match rule.criterion:
+        case "random":
+            members = Members(np.flatnonzero(_random_share(rule, dataset)))
+        case "low-accuracy":
+            members = Members(np.flatnonzero(measurement.accuracy() < rule.below))
+        case "high-accuracy":
+            members = Members(np.flatnonzero(measurement.accuracy() > rule.above))
+        case _:
+            members = _by_example(measurement, rule.criterion == "correct", rule.min_examples)
+    if not len(members):
+        raise DataError(f"the cohort {rule.criterion} is empty: nobody matches {rule.says()}; loosen its thresholds")
+    return members
+
+
+def rehearsed_users(dataset: FederatedDataset) -> set[int] | None:
+    """The positions of the users that a rehearsed bug struck, from the truth beside the data; None if none is known."""
+    if dataset.folder is None:
+        return None
+    struck: set[str] = set()
+    known = False
+    for path in dataset.paths:
+        truth = dataset.folder / "truth" / f"{path.name}.json"
+        if truth.exists():
+            known = True
+            struck.update(json.loads(truth.read_text())["users"])
+    return {position for position, user in enumerate(dataset.users) if user in struck} if known else None
+
+
+def _random_share(rule: CohortRule, dataset: FederatedDataset) -> np.ndarray:
+    if rule.share is None:
+        return np.ones(len(dataset), bool)
+    threshold = int(rule.share * 2**63)
+    return np.array([key(rule.seed, "share", user) < threshold for user in dataset.users])
+
+
+def _by_example(measurement: Measurement, wanted: bool, least: int) -> Members:
+    users, rows = [], []
+    for user, (start, stop) in enumerate(zip(measurement.offsets[:-1], measurement.offsets[1:], strict=True)):
+        chosen = np.flatnonzero(measurement.correct[start:stop] == wanted)
+        if len(chosen) >= least:
+            users.append(user)
+            rows.append(chosen)
+    return Members(np.array(users, np.int64), rows)
+
+
+def _find(folder: Path, snapshot: dict) -> Measurement | None:
+    for description in sorted(folder.glob("*.json")):
+        if json.loads(description.read_text()) == snapshot:
+            with np.load(description.with_suffix(".npz"), allow_pickle=False) as kept:
+                return Measurement(description.stem, kept["correct"], kept["offsets"])
+    return None
+
+
+def _freeze(folder: Path, snapshot: dict, measurement: Measurement) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{measurement.id}.{os.getpid()}.npz"
+    np.savez(temporary, correct=measurement.correct, offsets=measurement.offsets)
+    os.replace(temporary, folder / f"{measurement.id}.npz")
+    # The description last: a measurement is found only when it is whole.
+    description = folder / f"{measurement.id}.json"
+    temporary.with_suffix(".temporary").write_text(json.dumps(snapshot))
+    os.replace(temporary.with_suffix(".temporary"), description)

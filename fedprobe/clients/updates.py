@@ -1,0 +1,98 @@
+"""Local training beside the data: from public parameters and one user's examples to her clipped update.
+
+A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else: it
+is the same whoever is trained beside her.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedprobe.clients.data.shards import DataError, FederatedDataset
+from fedprobe.clients.selection import Members
+from fedprobe.models.flat import attach, trainable
+from fedprobe.models.gan import GanConfig, critic_loss
+from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.randomness import key
+
+__all__ = ["ClientUpdate", "CriticUpdate", "DataError", "Public"]
+
+Public = dict[str, Tensor]
+
+
+class ClientUpdate(Protocol):
+    """What an engine runs beside the data: `(public parameters, members, round) -> the int64 sum over them`.
+
+    Raises DataError where a shard can no longer be read.
+    """
+
+    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class CriticUpdate:
+    """UserDiscUpdate of Algorithm 1: each user's critic steps on her real and the round's shared fake images.
+
+    One pass over her shuffled examples in batches of `local_batch_size`, at most `local_steps` of them, plain SGD;
+    the fake batch is cut to the real one's size. `public` holds `critic` [P] and `fakes` [steps, B, C, H, W] in
+    [-1, 1].
+    *Guarantee:* what is returned is a sum of `Mechanism.contribution`s, one a user; every array that leaves a user
+    is inside it, because the critic has no buffers.
+    Source: Augenstein et al. 2020, Algorithm 1. (The authors draw fakes on each device; here all users of a round
+    share the server's public draw, so that an update is the user's alone and the generator runs once a round.)
+    """
+
+    dataset: FederatedDataset
+    members: Members
+    config: GanConfig
+    mechanism: Mechanism
+    local_batch_size: int
+    local_steps: int
+    learning_rate: float
+    gradient_penalty: float
+    seed: int
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if any(True for _ in self._critic.buffers()):
+            raise ValueError("a critic with buffers is refused: they would leave the device unclipped")
+
+    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+        """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
+        total = np.zeros(public["critic"].numel(), dtype=np.int64)
+        start = public["critic"].to(self.device)
+        fakes = public["fakes"].to(self.device)
+        for member in members:
+            user = int(self.members.users[member])
+            images = torch.from_numpy(self.members.read(self.dataset, [member]).pixels)
+            generator = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
+            delta = self._train(start, images, fakes, generator)
+            total += self.mechanism.contribution(delta.cpu().numpy())
+        return total
+
+    @cached_property
+    def _critic(self) -> nn.Module:
+        """A module to compute with; its parameters are replaced before each use."""
+        return self.config.critic().to(self.device)
+
+    def _train(self, start: Tensor, pixels: Tensor, fakes: Tensor, generator: torch.Generator) -> Tensor:
+        """One user's update [P]: the critic after her steps minus the critic before them."""
+        critic, vector = self._critic, start.clone()
+        attach(critic, vector)
+        parameters = trainable(critic)
+        order = torch.randperm(len(pixels), generator=generator)
+        batches = pixels[order].mul(2).sub_(1).split(self.local_batch_size)[: self.local_steps]
+        for real, fake in zip(batches, fakes, strict=False):
+            if not len(real):
+                continue
+            mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(self.device)
+            loss = critic_loss(critic, real.to(self.device), fake[: len(real)], mix, self.gradient_penalty)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
+        return vector - start

@@ -1,0 +1,1 @@
+"""The modeler's side of the wall: reads runs, and nothing else."""

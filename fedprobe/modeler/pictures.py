@@ -1,0 +1,94 @@
+"""Pictures of synthetic samples: grids as PNG, and in the terminal as half-blocks or plain characters.
+
+Pictures show the data's own polarity: 1.0 is white.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+# From black to white, as ink on paper.
+_RAMP = "@%#*+=-:. "
+_GAP = 2
+
+
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Tile images [n, C, H, W] in [0, 1] into one [rows * (H + 2) - 2, columns * (W + 2) - 2] grey array.
+
+    Cells are set apart by mid-grey, so that black and white images both show their edges.
+    """
+    grey = images.mean(axis=1)
+    count, height, width = grey.shape
+    rows = -(-count // columns)
+    tiled = np.full((rows * (height + _GAP), columns * (width + _GAP)), 0.5, np.float32)
+    for number, image in enumerate(grey):
+        top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
+        tiled[top : top + height, left : left + width] = image
+    return tiled[:-_GAP, :-_GAP]
+
+
+def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
+    """Write grids side by side as one PNG, every pixel `scale` pixels wide; return `path`."""
+    tallest = max(one.shape[0] for one in grids)
+    margin = np.full((tallest, 8), 0.5, np.float32)
+    parts = []
+    for one in grids:
+        padded = np.full((tallest, one.shape[1]), 0.5, np.float32)
+        padded[: one.shape[0]] = one
+        parts += [margin, padded]
+    whole = np.concatenate([*parts[1:]], axis=1)
+    image = Image.fromarray(np.rint(whole * 255).astype(np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+    return path
+
+
+def in_terminal(console: Console, panes: Sequence[np.ndarray], rows: int = 3) -> Text:
+    """Panes of images [n, C, H, W] side by side in the console's width, `rows` rows of cells each.
+
+    Half-blocks in colour where the console has it, else plain characters (`@` is black). Every pane shows its first
+    images, cell by cell in the same order.
+    """
+    pane_width = (console.width - 4 * (len(panes) - 1)) // len(panes)
+    height, width = panes[0].shape[2:]
+    across = max(2, (pane_width + _GAP) // (width + _GAP))
+    scale = min(1.0, (pane_width - _GAP * (across - 1)) / (across * width))
+    size = (max(4, int(width * scale)), max(4, int(height * scale)))
+    drawn = [grid(_resized(images[: rows * across], size), across) for images in panes]
+    coloured = console.color_system is not None and not console.no_color and not console.legacy_windows
+    return _half_blocks(drawn) if coloured else _characters(drawn)
+
+
+def _resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    grey = [Image.fromarray(image.mean(axis=0).astype(np.float32)) for image in images]
+    return np.stack([np.asarray(one.resize(size, Image.Resampling.BOX))[None] for one in grey])
+
+
+def _half_blocks(drawn: Sequence[np.ndarray]) -> Text:
+    """Two pixel rows a line: the upper half-block's foreground above its background."""
+    text = Text(no_wrap=True)
+    for top in range(0, drawn[0].shape[0], 2):
+        for number, one in enumerate(drawn):
+            text.append("    " if number else "")
+            levels = np.rint(one[top : top + 2] * 255).astype(int)
+            lower = levels[1] if len(levels) > 1 else np.full(levels.shape[1], 128)
+            for above, below in zip(levels[0], lower, strict=True):
+                text.append("▀", f"rgb({above},{above},{above}) on rgb({below},{below},{below})")
+        text.append("\n")
+    return text
+
+
+def _characters(drawn: Sequence[np.ndarray]) -> Text:
+    """Two pixel rows a line as one character: characters are about twice as tall as wide."""
+    lines = []
+    for top in range(0, drawn[0].shape[0], 2):
+        parts = []
+        for one in drawn:
+            levels = one[top : top + 2].mean(axis=0)
+            parts.append("".join(_RAMP[min(len(_RAMP) - 1, int(level * len(_RAMP)))] for level in levels))
+        lines.append("    ".join(parts).rstrip())
+    return Text("\n".join(lines) + "\n", no_wrap=True)

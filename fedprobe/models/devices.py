@@ -1,0 +1,17 @@
+"""The device that torch computes on."""
+
+import torch
+
+
+def prepare(device: str) -> str:
+    """Return `device` if torch can compute there, with CPU work on one thread; ValueError if it cannot.
+
+    One thread: these models are so small that a second one gains little when the machine is idle and costs a lot when
+    it is not; other cores are used by other processes.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"torch cannot use the device {device}; try --device cpu") from error
+    torch.set_num_threads(1)
+    return device

@@ -1,0 +1,101 @@
+"""Building critics and generators from a configuration, and the losses of DP-FedAvg-GAN."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fedprobe.models.flat import attach
+from fedprobe.models.paper_gan import PaperCritic, PaperGenerator
+from fedprobe.models.small_gan import SmallCritic, SmallGenerator
+
+# Shapes: B images, C channels, H x W pixels, U latent size, P parameters. Images lie in [-1, 1].
+
+# For each architecture, what its critic has where the authors' has batch normalisation; a run's card says it.
+ARCHITECTURES = {
+    "paper": "the authors' networks; the critic has biases in place of their batch normalisation, so no buffers",
+    "paper-group-norm": "the authors' networks; the critic has group normalisation in place of their batch "
+    "normalisation, so no buffers",
+    "small": "fedprobe's small networks; the critic has no normalisation and no buffers",
+}
+_L2 = 1.25e-5
+
+
+class Module(Protocol):
+    """What the losses need of a critic or generator."""
+
+    def __call__(self, batch: Tensor) -> Tensor: ...
+
+    def penalised(self) -> list[Tensor]: ...
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """A pair of networks, `architecture`, for images of `height` x `width` x `channels`.
+
+    Raises ValueError for an unknown architecture or images of fewer than 8 x 8 pixels.
+    """
+
+    architecture: str
+    height: int
+    width: int
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture; choose one of {', '.join(ARCHITECTURES)}")
+        if min(self.height, self.width) < 8:
+            raise ValueError("the GAN needs images of at least 8 x 8 pixels")
+
+    def to_json(self) -> dict:
+        """The configuration as a JSON object."""
+        return asdict(self)
+
+    def critic(self) -> nn.Module:
+        """A new critic: images [B, C, H, W] to scores [B]; without buffers."""
+        shape = self.channels, self.height, self.width
+        if self.architecture == "small":
+            return SmallCritic(*shape)
+        return PaperCritic(*shape, grouped=self.architecture == "paper-group-norm")
+
+    def generator(self) -> nn.Module:
+        """A new generator: latents [B, `latent_size`] to images [B, C, H, W]."""
+        shape = self.channels, self.height, self.width
+        return SmallGenerator(*shape) if self.architecture == "small" else PaperGenerator(*shape)
+
+
+def critic_loss(
+    critic: Module, real_BCHW: Tensor, fake_BCHW: Tensor, mix_B111: Tensor, penalty: float = 10.0
+) -> Tensor:
+    """mean D(fake) - mean D(real) + `penalty` * mean (||grad D(x)||_2 - 1)^2 + the L2 penalty.
+
+    x lies between each real and fake image at the share `mix_B111` in [0, 1].
+    Source: Gulrajani et al. 2017 (WGAN-GP), as in Augenstein et al. 2020 and its code.
+    """
+    between = torch.lerp(real_BCHW, fake_BCHW, mix_B111).requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    norms = (slope.flatten(1).square().sum(1) + 1e-10).sqrt()
+    scores = critic(torch.cat([fake_BCHW, real_BCHW]))
+    wasserstein = scores[: len(fake_BCHW)].mean() - scores[len(fake_BCHW) :].mean()
+    return wasserstein + penalty * (norms - 1).square().mean() + _l2_penalty(critic)
+
+
+def generator_loss(critic: Module, generator: Module, latents_BU: Tensor) -> Tensor:
+    """-mean D(G(u)) + the generator's L2 penalty."""
+    return -critic(generator(latents_BU)).mean() + _l2_penalty(generator)
+
+
+def attach_generator(generator: nn.Module, vector_P: Tensor, buffers: Mapping[str, Tensor]) -> nn.Module:
+    """Let `generator`'s parameters be views of `vector_P`, copy `buffers` into its own, and return it."""
+    attach(generator, vector_P)
+    with torch.no_grad():
+        for name, value in generator.named_buffers():
+            value.copy_(buffers[name])
+    return generator
+
+
+def _l2_penalty(module: Module) -> Tensor | float:
+    """1.25e-5 times the sum of squared weights, as in the authors' code."""
+    return _L2 * sum(weight.square().sum() for weight in module.penalised())

@@ -1,0 +1,88 @@
+"""The Gaussian mechanism on a sum of users' clipped updates, on an integer grid.
+
+Its two halves run on the two sides of the wall: `contribution` beside each user's data, `release` in the
+aggregator. What `release` returns is the only thing computed from users' data that anybody else ever sees.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedprobe.privacy import noise
+
+# floor(S/g): the clip norm in units of the grid. A power of two, so that g = S / 2**30 is exact, squared norms
+# stay below 2**61, and a sum over 2**32 users with its noise stays inside 64 bits.
+CLIP_STEPS = 2**30
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """Clip to `clip_norm` (S), sum, add Gaussian noise of standard deviation `noise_multiplier` (z) times S.
+
+    *Guarantee:* with users drawn by `Participation`, each release is one Poisson-sampled Gaussian event with
+    noise multiplier z, because adding or removing one user moves the sum by at most S in L2 norm.
+    *Assumes:* S and z come from public numbers, never from the data at hand.
+    Source: Augenstein et al. 2020, Algorithms 1 and 2 (flat clipping, noise of z S on the sum).
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
+            raise ValueError("the clip norm must be a positive finite number")
+        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
+            raise ValueError("the noise multiplier must be finite and not negative")
+
+    @property
+    def grid(self) -> float:
+        """The spacing g of the public grid, in units of the update."""
+        return self.clip_norm / CLIP_STEPS
+
+    def contribution(self, delta: np.ndarray) -> np.ndarray:
+        """Clip one user's whole update [P] (any float type) and put it on the grid (int64 [P]).
+
+        The flat L2 norm is clipped in float64, every coordinate is rounded toward zero, and the integer norm is
+        then checked exactly; an update that fails the check, or is not finite, becomes zeros.
+        *Guarantee:* the L2 norm of the result is at most CLIP_STEPS grid steps, that is S.
+        """
+        values = np.asarray(delta).reshape(-1)
+        steps = np.zeros(values.size, dtype=np.int64)
+        if not values.size or not np.isfinite(values).all():
+            return steps
+        largest = float(max(values.max(), -values.min()))
+        if largest == 0.0:
+            return steps
+        # Scaled by the largest magnitude first: squares of huge or tiny updates neither overflow nor vanish.
+        squares = 0.0
+        for block in _blocks(values.size):
+            unit = values[block].astype(np.float64) / largest
+            squares += float(np.square(unit, out=unit).sum())
+        with np.errstate(over="ignore"):
+            scale = min(CLIP_STEPS / math.sqrt(squares), float(np.float64(largest) / self.grid))
+        exact_squares = 0
+        for block in _blocks(values.size):
+            unit = values[block].astype(np.float64) / largest
+            steps[block] = np.trunc(unit * scale)
+            exact_squares += int(np.dot(steps[block], steps[block]))
+        if exact_squares > CLIP_STEPS**2:
+            steps[:] = 0
+        return steps
+
+    def release(self, total: np.ndarray) -> np.ndarray:
+        """Add noise to the sum over a round's users (int64 [P]) and return it in units of the update (float64 [P]).
+
+        *Guarantee:* see the class. *Assumes:* called once a round, on a sum of `contribution`s; with
+        `noise_multiplier` 0 nothing is protected, which only a simulation may ask for.
+        """
+        if total.dtype != np.int64:
+            raise TypeError("the sum must be int64: contributions are added on the grid")
+        if self.noise_multiplier > 0:
+            total = total + noise.gaussian(total.size, self.noise_multiplier * CLIP_STEPS)
+        return total * self.grid
+
+
+def _blocks(size: int, length: int = 65_536):
+    """Slices that cover `size` coordinates in pieces that stay in a core's cache."""
+    return (slice(start, start + length) for start in range(0, size, length))

@@ -1,0 +1,110 @@
+"""Rules of cohorts: what each user's device needs to decide alone whether it belongs, and nothing else."""
+
+from dataclasses import asdict, dataclass
+
+# The paper's thresholds: the 25th and 75th percentile of user accuracy without the bug (Table 10).
+LOW_ACCURACY = 0.882
+HIGH_ACCURACY = 0.939
+LEAST_EXAMPLES = 5
+
+BY_EXAMPLE = ("misclassified", "correct")
+CRITERIA = ("random", "low-accuracy", "high-accuracy", *BY_EXAMPLE)
+
+
+@dataclass(frozen=True)
+class CohortRule:
+    """A selection criterion with its public thresholds (paper, Table 1: T1, T2 and T4).
+
+    `random` (T1): every user, or those whose keyed uniform draw is below `share`.
+    `low-accuracy`, `high-accuracy` (T4): users whose accuracy under the primary model is strictly `below` or
+    strictly `above` a threshold; all their examples are selected.
+    `misclassified`, `correct` (T2): of every user, the examples that the primary model gets wrong or right; users
+    with fewer than `min_examples` of them are left out.
+    *Assumes:* thresholds and the primary model were fixed without looking at these users.
+    """
+
+    criterion: str
+    below: float | None = None
+    above: float | None = None
+    min_examples: int | None = None
+    share: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"unknown cohort; choose one of {', '.join(CRITERIA)}, or a cohort file")
+        for name, criterion in (("below", "low-accuracy"), ("above", "high-accuracy")):
+            threshold = getattr(self, name)
+            if (threshold is not None) != (self.criterion == criterion):
+                raise ValueError(f"--{name} goes with the cohort {criterion}, and only with it")
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise ValueError(f"--{name} is an accuracy: between 0 and 1")
+        if (self.min_examples is not None) != self.by_example:
+            raise ValueError(f"--min-examples goes with the cohorts {' and '.join(BY_EXAMPLE)}, and only with them")
+        if self.min_examples is not None and self.min_examples < 1:
+            raise ValueError("--min-examples must be at least 1")
+        if self.share is not None and self.criterion != "random":
+            raise ValueError("--share goes with the cohort random, and only with it")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError("--share must be above 0 and at most 1")
+
+    @property
+    def needs_primary(self) -> bool:
+        """Whether the rule measures users with the primary model."""
+        return self.criterion != "random"
+
+    @property
+    def by_example(self) -> bool:
+        """Whether the rule keeps some of a user's examples (T2) rather than whole users."""
+        return self.criterion in BY_EXAMPLE
+
+    def to_json(self) -> dict:
+        """The rule as a JSON object without the fields it does not use."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def says(self) -> str:
+        """The rule in one line for a person."""
+        match self.criterion:
+            case "random" if self.share is not None:
+                return f"a random {self.share:g} of the users"
+            case "random":
+                return "every user"
+            case "low-accuracy":
+                return f"users whose accuracy under the primary model is below {self.below:g}"
+            case "high-accuracy":
+                return f"users whose accuracy under the primary model is above {self.above:g}"
+        kind = "gets wrong" if self.criterion == "misclassified" else "gets right"
+        return f"the examples that the primary model {kind}, of users with at least {self.min_examples} of them"
+
+
+def rule(
+    criterion: str,
+    *,
+    below: float | None = None,
+    above: float | None = None,
+    min_examples: int | None = None,
+    share: float | None = None,
+    seed: int = 0,
+) -> CohortRule:
+    """The rule of a named cohort, with the paper's defaults where the criterion has one.
+
+    Raises ValueError for an unknown criterion, or a threshold that does not go with it.
+    """
+    if criterion == "low-accuracy" and below is None:
+        below = LOW_ACCURACY
+    if criterion == "high-accuracy" and above is None:
+        above = HIGH_ACCURACY
+    if criterion in BY_EXAMPLE and min_examples is None:
+        min_examples = LEAST_EXAMPLES
+    return CohortRule(criterion, below, above, min_examples, share, None if share is None else seed)
+
+
+def exclusive(one: CohortRule, other: CohortRule) -> bool:
+    """Whether no user can satisfy both rules under the same primary model and the same frozen measurement.
+
+    Decided from the rules alone. Cohorts by example are never exclusive: a user may have examples in both.
+    """
+    first, second = sorted((one, other), key=lambda rule: rule.criterion)
+    if (first.criterion, second.criterion) != ("high-accuracy", "low-accuracy"):
+        return False
+    return second.below <= first.above

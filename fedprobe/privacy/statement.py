@@ -1,0 +1,204 @@
+"""An epsilon with everything that must be said beside it, as JSON and in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedprobe.privacy.accountants import Epsilon, epsilon
+from fedprobe.privacy.events import SampledGaussian
+
+# Above this, the bound alone is no meaningful protection: odds may change by a factor of e^10 = 22,000.
+MEANINGFUL_EPSILON = 10.0
+TRUST = (
+    "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
+    "towards a party that sees those there is no epsilon"
+)
+CONDITIONAL = "conditional on the primary model: covers only what is learned beyond it"
+
+
+def default_delta(population: int) -> float:
+    """min(1e-6, 1 / (100 N)): well below the chance of publishing one random user whole."""
+    return min(1e-6, 1 / (100 * population))
+
+
+@dataclass(frozen=True)
+class PrivacyStatement:
+    """What one run, or several composed, may reveal about a user; built by `state`."""
+
+    bound: Epsilon
+    delta: float
+    events: Sequence[SampledGaussian]
+    users_per_round: int | None
+    population: int | None
+    rounds_planned: int
+    rounds_opened: int | None = None
+    conditional: bool = False
+    simulation: bool = False
+    composition: str | None = None
+    runs: Sequence[str] = field(default_factory=tuple)
+
+    def to_json(self) -> dict:
+        """The object of `privacy --json`; an infinite epsilon is null with `"epsilon_is": "infinite"`."""
+        infinite = math.isinf(self.bound.value)
+        multipliers = {event.noise_multiplier for event in self.events}
+        return {
+            "schema": "fedprobe.privacy/1",
+            "epsilon": None if infinite else self.bound.value,
+            **({"epsilon_is": "infinite"} if infinite else {}),
+            "delta": self.delta,
+            "unit": "user",
+            "adjacency": "add-or-remove-one",
+            "participation": "poisson",
+            "accountant": self.bound.accountant,
+            "noise_multiplier": multipliers.pop() if len(multipliers) == 1 else None,
+            "rounds": self.rounds_planned,
+            "rounds_opened": self.rounds_opened,
+            "users_per_round": self.users_per_round,
+            "population": self.population,
+            "towards": TRUST,
+            "conditional": self.conditional,
+            "simulation": self.simulation,
+            "composition": self.composition,
+            "ledger": None,
+            "runs": list(self.runs),
+        }
+
+    def lines(self) -> list[str]:
+        """The statement for a person, one thought a line; the first line holds the figure."""
+        opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
+        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})      add/remove one user, {self._method()}"]
+        if len(self.events) == 1:
+            event = self.events[0]
+            said.append(
+                f"each user takes part in a round with probability {event.sampling_probability:.3g}; "
+                f"{self.rounds_planned} rounds planned{opened}; noise multiplier {event.noise_multiplier:g}"
+            )
+        if self.composition:
+            said.append(self.composition)
+        said.append(self.sentence())
+        if self.bound.accountant == "paper":
+            said.append(
+                "This is the paper's arithmetic, for comparison with its tables only: rounds of a fixed size do "
+                "not earn this figure, and it never feeds a ledger. Use --accountant auto for a valid bound."
+            )
+        said.append(f"It holds {TRUST}.")
+        if self.conditional:
+            said.append(CONDITIONAL[0].upper() + CONDITIONAL[1:] + ".")
+        if self.simulation:
+            said.append("The population is a simulation: public proxy data, so nobody's privacy was spent.")
+        said.append("Not covered: timing, file sizes. No ledger: other runs on these users are not counted.")
+        return said
+
+    def sentence(self) -> str:
+        """What the bound means, in words."""
+        if math.isinf(self.bound.value):
+            return "Without noise there is no guarantee: the run may reveal anything about anyone in it."
+        if self.bound.value == 0:
+            return "Nothing was released, so nothing was revealed."
+        chance = _chance(self.delta)
+        if self.bound.value > MEANINGFUL_EPSILON:
+            return (
+                f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the bound allows "
+                f"the odds that a given person took part to change by a factor of {_factor(self.bound.value)} "
+                f"(but for a chance of {chance})."
+            )
+        return (
+            "An observer of everything this run publishes can raise the odds that a given person took part by a "
+            f"factor of at most {_factor(self.bound.value)}, but for a chance of {chance}."
+        )
+
+    def _method(self) -> str:
+        names = {"pld": "PLD", "rdp": "Renyi DP", "prv": "PRV", "paper": "the paper's arithmetic"}
+        return f"Poisson rounds, {names[self.bound.accountant]}"
+
+
+def state(
+    event: SampledGaussian,
+    *,
+    users_per_round: int | None,
+    population: int | None,
+    delta: float | None = None,
+    accountant: str = "auto",
+    rounds_opened: int | None = None,
+    conditional: bool = False,
+    simulation: bool = False,
+    runs: Sequence[str] = (),
+) -> PrivacyStatement:
+    """Account for one run or plan: `event` as planned, or the rounds opened where those are more.
+
+    `delta` None takes `default_delta(population)`. Raises ValueError as `accountants.epsilon` does.
+    """
+    if delta is None:
+        if population is None:
+            raise ValueError("delta needs --delta or --population")
+        delta = default_delta(population)
+    charged = SampledGaussian(event.noise_multiplier, event.sampling_probability, max(event.rounds, rounds_opened or 0))
+    return PrivacyStatement(
+        epsilon([charged], delta, accountant),
+        delta,
+        [charged],
+        users_per_round,
+        population,
+        event.rounds,
+        rounds_opened,
+        conditional,
+        simulation,
+        runs=runs,
+    )
+
+
+def compose(statements: Sequence[PrivacyStatement], *, exclusive: bool, accountant: str = "auto") -> PrivacyStatement:
+    """Account for several runs together, at the largest of their deltas.
+
+    `exclusive`: no user can be in two of the cohorts (rules.exclusive, one frozen measurement), so the larger
+    total counts (parallel composition); otherwise all of their events compose.
+    """
+    if len(statements) == 1:
+        return statements[0]
+    delta = max(statement.delta for statement in statements)
+    events = [event for statement in statements for event in statement.events]
+    runs = [run for statement in statements for run in statement.runs]
+    if exclusive:
+        bound = max((epsilon(s.events, delta, accountant) for s in statements), key=lambda bound: bound.value)
+        how = f"for all {len(runs)} runs together: their cohorts exclude each other, so the larger total counts"
+    else:
+        bound = epsilon(events, delta, accountant)
+        how = f"for all {len(runs)} runs together: one person may be in each of their cohorts, so they add up"
+    return PrivacyStatement(
+        bound,
+        delta,
+        events,
+        None,
+        None,
+        sum(statement.rounds_planned for statement in statements),
+        sum(statement.rounds_opened or 0 for statement in statements),
+        any(statement.conditional for statement in statements),
+        all(statement.simulation for statement in statements),
+        how,
+        runs,
+    )
+
+
+def figure(value: float) -> str:
+    """An epsilon as a person reads it."""
+    if math.isinf(value):
+        return "infinite"
+    if value >= 1e5:
+        return f"{value:.3g}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _factor(value: float) -> str:
+    if value > 200:
+        return f"e^{figure(value)}"
+    factor = math.exp(value)
+    return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _chance(delta: float) -> str:
+    """4e-8 as "4 in 100 million"."""
+    exponent = -math.floor(math.log10(delta) + 1e-9)
+    for digits, word in ((12, " trillion"), (9, " billion"), (6, " million"), (3, ",000")):
+        if digits <= exponent < digits + 3:
+            return f"{delta * 10**exponent:.3g} in {10 ** (exponent - digits)}{word}"
+    return f"{delta:.2g}"

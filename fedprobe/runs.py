@@ -1,0 +1,219 @@
+"""A run directory: what a training left behind, and the way back into it.
+
+    config.json      how it was made: command, preset, every hyperparameter used, the cohort's rule
+    privacy.json     what was planned and opened, and the statement of what it may reveal
+    metrics.jsonl    one line a round, of released figures only
+    checkpoints/     round_000200/: tensors.safetensors and manifest.json (nothing is ever unpickled)
+    samples/         pictures of synthetic samples
+    card.md          what was done and what the guarantee covers, for a person
+
+Everything in it was released through the wall, so whoever receives it may read all of it.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from fedprobe.errors import FedprobeError
+from fedprobe.models.stored import StoredError, load_stored, store
+from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.population import write_json
+from fedprobe.privacy.rules import CohortRule, exclusive
+from fedprobe.privacy.statement import PrivacyStatement, compose, state
+
+_CHECKPOINT = re.compile(r"round_(\d{6,})")
+
+
+class RunError(FedprobeError):
+    """The run directory cannot be used as asked."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory. `Run.create` makes one, `Run.open` finds one; a checkpoint's folder names its run too."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: dict, privacy: dict) -> "Run":
+        """Make the directory, whole or not at all. Raises RunError if it is there already."""
+        if path.exists():
+            raise RunError(f"{path} exists; choose another --output, or go on with --resume")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        (temporary / "checkpoints").mkdir(parents=True)
+        (temporary / "samples").mkdir()
+        write_json(temporary / "config.json", config)
+        write_json(temporary / "privacy.json", privacy)
+        os.replace(temporary, path)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The run at `path`. Raises RunError if there is none."""
+        if not (path / "config.json").is_file():
+            raise RunError(f"{path} is not a run; give a folder that a train command wrote")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> dict:
+        return self._read("config.json")
+
+    @property
+    def privacy(self) -> dict:
+        return self._read("privacy.json")
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def plan(self, config: dict, privacy: dict) -> None:
+        """Write down a new plan for this run: what `Run.create` was given, with more rounds."""
+        write_json(self.path / "privacy.json", privacy)
+        write_json(self.path / "config.json", config)
+
+    def statement(self, delta: float | None = None, accountant: str = "auto") -> PrivacyStatement:
+        """What the run may reveal: its plan, or the rounds it opened where those are more.
+
+        `delta` None takes the plan's. Raises ValueError as `accountants.epsilon` does.
+        """
+        plan = self.privacy
+        try:
+            return state(
+                SampledGaussian.from_json(plan["event"]),
+                users_per_round=plan["users_per_round"],
+                population=plan["population"],
+                delta=plan["delta"] if delta is None else delta,
+                accountant=accountant,
+                rounds_opened=self.rounds_opened,
+                conditional=plan["conditional"],
+                simulation=plan["simulation"],
+                runs=[str(self.path)],
+            )
+        except (KeyError, TypeError) as error:
+            raise StoredError(
+                f"{self.path / 'privacy.json'} does not say what the run released; train again"
+            ) from error
+
+    @property
+    def rule(self) -> CohortRule:
+        """The rule of the run's cohort."""
+        return CohortRule(**self.config["cohort"]["rule"])
+
+    def open_round(self) -> int:
+        """Count one more round as opened, durably and before its users are drawn; return the count.
+
+        A round that a crash lost stays counted: its users were asked.
+        """
+        path = self.path / "rounds_opened"
+        with path.open("ab") as file:
+            file.write(b".")
+            file.flush()
+            os.fsync(file.fileno())
+        return self.rounds_opened
+
+    @property
+    def rounds_opened(self) -> int:
+        """How many rounds were opened so far, those that a crash lost included."""
+        path = self.path / "rounds_opened"
+        return path.stat().st_size if path.exists() else 0
+
+    def log(self, figures: dict) -> None:
+        """Append one line of released figures to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def metrics(self) -> list[dict]:
+        """The logged figures, one object a round."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def forget_metrics_after(self, round: int) -> None:
+        """Drop the figures of rounds after `round`, which a resumed run does again."""
+        kept = [json.dumps(figures) + "\n" for figures in self.metrics() if figures["round"] <= round]
+        temporary = self.path / ".metrics.temporary"
+        temporary.write_text("".join(kept))
+        os.replace(temporary, self.path / "metrics.jsonl")
+
+    def checkpoint(self, round: int, tensors: dict[str, Tensor]) -> Path:
+        """Write the state after `round`, whole or not at all; return its folder."""
+        folder = self.path / "checkpoints" / f"round_{round:06d}"
+        store(folder, tensors, {"round": round})
+        return folder
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints' folders, by round."""
+        folders = (self.path / "checkpoints").iterdir()
+        named = ((_CHECKPOINT.fullmatch(folder.name), folder) for folder in folders)
+        return [folder for _, folder in sorted((int(match[1]), folder) for match, folder in named if match)]
+
+    def load(self, checkpoint: Path | None = None) -> tuple[dict[str, Tensor], int]:
+        """The tensors and the round of `checkpoint`, by default the latest one.
+
+        Raises StoredError where it was cut short or altered, RunError where there is none.
+        """
+        if checkpoint is None:
+            checkpoints = self.checkpoints()
+            if not checkpoints:
+                raise RunError(f"{self.path} has no checkpoint yet; let it train, or go on with --resume")
+            checkpoint = checkpoints[-1]
+        tensors, description = load_stored(checkpoint)
+        if f"round_{description.get('round', -1):06d}" != checkpoint.name:
+            raise StoredError(f"{checkpoint} holds another round than its name says; train again")
+        return tensors, description["round"]
+
+    def _read(self, name: str) -> dict:
+        try:
+            value = json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise StoredError(f"{self.path / name} is missing or damaged; train again") from error
+        if not isinstance(value, dict):
+            raise StoredError(f"{self.path / name} is not a JSON object; train again")
+        return value
+
+
+def find(path: Path) -> tuple[Run, Path | None]:
+    """The run that `path` names, and the checkpoint if `path` is the folder of one."""
+    if _CHECKPOINT.fullmatch(path.name) and path.parent.name == "checkpoints":
+        return Run.open(path.parent.parent), path
+    return Run.open(path), None
+
+
+def free_name(folder: Path, stem: str) -> Path:
+    """`folder`/`stem`-N with the smallest N from 1 that is not taken."""
+    number = 1
+    while (folder / f"{stem}-{number}").exists():
+        number += 1
+    return folder / f"{stem}-{number}"
+
+
+def statement_together(runs: Sequence[Run], delta: float | None = None, accountant: str = "auto") -> PrivacyStatement:
+    """What several runs together may reveal about one user.
+
+    Two runs compose in parallel only where their cohorts' rules exclude each other under one frozen measurement of
+    one population; otherwise everything composes.
+    """
+    return compose(
+        [run.statement(delta, accountant) for run in runs],
+        exclusive=len(runs) == 2 and _share_nobody(*runs),
+        accountant=accountant,
+    )
+
+
+def _share_nobody(one: Run, other: Run) -> bool:
+    plans = one.privacy, other.privacy
+    same = all(plans[0].get(name) == plans[1].get(name) is not None for name in ("population_id", "measurement"))
+    return same and exclusive(one.rule, other.rule)

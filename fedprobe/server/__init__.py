@@ -1,0 +1,1 @@
+"""The aggregator: sees sums over users, releases only noised ones."""

@@ -1,0 +1,1 @@
+"""One file per paper algorithm; each is a value with `init`, `broadcast` and `apply`."""

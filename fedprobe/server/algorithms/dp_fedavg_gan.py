@@ -1,0 +1,183 @@
+"""DP-FedAvg-GAN: Algorithm 1 of Augenstein et al., "Generative Models for Effective ML on Private, Decentralized
+Datasets", ICLR 2020.
+
+The critic is trained on devices and reaches the server only as a noised sum; the generator is trained at the
+server against that critic, which is post-processing: the generator, its samples and everything made of them carry
+the critic's guarantee.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from fedprobe.models.flat import attach, flatten, trainable
+from fedprobe.models.gan import GanConfig, attach_generator, generator_loss
+from fedprobe.privacy.randomness import key
+
+OPTIMIZERS = ("sgd", "momentum", "adam")
+_GROUPS = ("buffers", "average_buffers", "critic_optimizer", "generator_optimizer")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A server-side optimiser: `sgd`, `momentum` (Nesterov's with `momentum` 0.99, say) or `adam` (`betas`)."""
+
+    name: str
+    learning_rate: float
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"the optimiser is one of {', '.join(OPTIMIZERS)}")
+
+    def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
+        vector = torch.nn.Parameter(vector_P)
+        vector.grad = gradient_P
+        if self.name == "adam":
+            optimizer = torch.optim.Adam([vector], lr=self.learning_rate, betas=self.betas)
+        else:
+            nesterov = self.name == "momentum" and self.momentum > 0
+            momentum = self.momentum if self.name == "momentum" else 0.0
+            optimizer = torch.optim.SGD([vector], lr=self.learning_rate, momentum=momentum, nesterov=nesterov)
+        if state:
+            optimizer.state[vector] = {name: value.clone() for name, value in state.items()}
+        optimizer.step()
+        return {name: value for name, value in optimizer.state[vector].items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True)
+class GanState:
+    """Everything that a round changes: flat parameters [P], the generator's moving statistics, optimiser states.
+
+    `average` and `average_buffers` are the exponential average of the generator, from which samples are drawn.
+    """
+
+    critic: Tensor
+    generator: Tensor
+    average: Tensor
+    buffers: dict[str, Tensor]
+    average_buffers: dict[str, Tensor]
+    critic_optimizer: dict[str, Tensor]
+    generator_optimizer: dict[str, Tensor]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors, for a checkpoint."""
+        flat = {"critic": self.critic, "generator": self.generator, "average": self.average}
+        for group in _GROUPS:
+            flat |= {f"{group}/{name}": value for name, value in getattr(self, group).items()}
+        return flat
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "GanState":
+        """The state that `tensors` was made from."""
+        groups: dict[str, dict] = {group: {} for group in _GROUPS}
+        flat = {}
+        for name, value in tensors.items():
+            group, _, rest = name.partition("/")
+            if rest:
+                groups[group][rest] = value
+            else:
+                flat[name] = value
+        return cls(**flat, **groups)
+
+
+@dataclass(frozen=True)
+class DpFedAvgGan:
+    """Algorithm 1. A value: `init` makes a state, `broadcast` what devices get, `apply` the next state.
+
+    `generator_steps` (n) of `generator_batch_size` (B) latents follow every `critic_rounds_per_generator_phase`
+    rounds on devices. All randomness here is public: a hash of (`seed`, what for, round).
+    """
+
+    config: GanConfig
+    critic_optimizer: Optimizer
+    generator_optimizer: Optimizer
+    local_steps: int
+    local_batch_size: int
+    generator_steps: int
+    generator_batch_size: int
+    critic_rounds_per_generator_phase: int
+    generator_average: float
+    seed: int
+    device: str = "cpu"
+
+    def init(self) -> GanState:
+        """Initial parameters, from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(self.seed, "initial parameters"))
+            critic, generator = self.config.critic(), self.config.generator()
+        vector = flatten(generator).to(self.device)
+        buffers = {name: value.to(self.device) for name, value in generator.named_buffers()}
+        return GanState(flatten(critic).to(self.device), vector, vector.clone(), buffers, dict(buffers), {}, {})
+
+    def broadcast(self, state: GanState, round: int) -> dict[str, Tensor]:
+        """What every device of the round gets: the critic [P] and fake images [steps, B, C, H, W]."""
+        latents = self._latents("fakes", round, self.local_steps * self.local_batch_size)
+        with torch.no_grad():
+            fakes = self._load(state).train()(latents)
+        return {
+            "critic": state.critic,
+            "fakes": fakes.unflatten(0, (self.local_steps, self.local_batch_size)),
+        }
+
+    def apply(self, state: GanState, mean_update_P: Tensor, round: int) -> tuple[GanState, dict[str, float]]:
+        """The state after one noised mean update of the critic, and figures to log, all made from released values."""
+        update = mean_update_P.to(device=self.device, dtype=state.critic.dtype)
+        critic_vector = state.critic.clone()
+        critic_optimizer = self.critic_optimizer.step(critic_vector, -update, state.critic_optimizer)
+        state = replace(state, critic=critic_vector, critic_optimizer=critic_optimizer)
+        figures = {"released_update_norm": float(update.norm())}
+        if round % self.critic_rounds_per_generator_phase == 0:
+            state, loss = self._generator_phase(state, round)
+            figures["generator_loss"] = loss
+        return state, figures
+
+    def _generator_phase(self, state: GanState, round: int) -> tuple[GanState, float]:
+        """GenUpdate: `generator_steps` steps against the critic as it was just released."""
+        critic, _ = self._modules
+        attach(critic, state.critic)
+        vector, average = state.generator.clone(), state.average.clone()
+        generator = self._load(replace(state, generator=vector)).train()
+        optimizer_state = state.generator_optimizer
+        latents = self._latents("generator", round, self.generator_steps * self.generator_batch_size)
+        # The average must not remember the untrained generator for long.
+        decay = min(self.generator_average, round / (round + 9))
+        loss = torch.zeros(())
+        for batch in latents.split(self.generator_batch_size):
+            loss = generator_loss(critic, generator, batch)
+            gradients = torch.autograd.grad(loss, trainable(generator))
+            gradient = torch.cat([part.reshape(-1) for part in gradients])
+            optimizer_state = self.generator_optimizer.step(vector, gradient, optimizer_state)
+            average.lerp_(vector, 1 - decay)
+        buffers = {name: value.clone() for name, value in generator.named_buffers()}
+        average_buffers = {
+            name: torch.lerp(value, buffers[name], 1 - decay) if value.is_floating_point() else buffers[name]
+            for name, value in state.average_buffers.items()
+        }
+        changed = replace(
+            state,
+            generator=vector,
+            average=average,
+            buffers=buffers,
+            average_buffers=average_buffers,
+            generator_optimizer=optimizer_state,
+        )
+        return changed, float(loss.detach())
+
+    @cached_property
+    def _modules(self) -> tuple[nn.Module, nn.Module]:
+        """Modules to compute with; whatever they hold is overwritten before each use."""
+        return self.config.critic().to(self.device), self.config.generator().to(self.device)
+
+    def _load(self, state: GanState) -> nn.Module:
+        return attach_generator(self._modules[1], state.generator, state.buffers)
+
+    def _latents(self, purpose: str, round: int, count: int) -> Tensor:
+        """Standard normal latents [count, U] from the public stream of this purpose and round."""
+        stream = torch.Generator().manual_seed(key(self.seed, purpose, round))
+        return torch.randn(count, self._modules[1].latent_size, generator=stream).to(self.device)

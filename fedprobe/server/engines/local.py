@@ -1,0 +1,100 @@
+"""Rounds in this process and workers forked from it, each on one thread.
+
+Contributions are int64, so their sum is the same for any number of workers and any order. One thread a worker:
+the models are small, and two processes of one thread beat one process of two.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+
+from fedprobe.clients.updates import ClientUpdate, DataError, Public
+from fedprobe.errors import FedprobeError
+
+
+class EngineError(FedprobeError):
+    """A worker died: its round is lost, the checkpoint before it is not."""
+
+
+class LocalEngine:
+    """Maps a client update over a round's users. Use it as `with local_engine(...) as engine`."""
+
+    def __init__(self, update: ClientUpdate, connections: Sequence[Connection]) -> None:
+        self._update = update
+        self._connections = connections
+
+    def sum(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+        """The int64 sum [P] of the updates of `members` (positions in the cohort) from `public` parameters."""
+        if not self._connections:
+            return self._update(public, members, round)
+        arrays = {name: tensor.cpu().numpy() for name, tensor in public.items()}
+        shares = [members[number :: len(self._connections)] for number in range(len(self._connections))]
+        try:
+            for connection, share in zip(self._connections, shares, strict=True):
+                connection.send((arrays, share, round))
+            sums = [connection.recv() for connection in self._connections]
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise EngineError(
+                "a worker process died; go on with --resume, and with --workers 1 to see where it fails"
+            ) from error
+        for result in sums:
+            if isinstance(result, DataError):
+                raise result
+        return np.sum(sums, axis=0, dtype=np.int64)
+
+
+@contextmanager
+def local_engine(update: ClientUpdate, workers: int | None = None) -> Iterator[LocalEngine]:
+    """An engine with `workers` forked processes (default: one a core); 1 stays in this process.
+
+    The parent's torch threads are set to one while it runs, so that every update is computed alike.
+    """
+    workers = workers or os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    processes, connections = [], []
+    try:
+        if workers > 1:
+            context = multiprocessing.get_context("fork")
+            for _ in range(workers):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(update, theirs, [ours, *connections]), daemon=True)
+                process.start()
+                theirs.close()
+                processes.append(process)
+                connections.append(ours)
+        yield LocalEngine(update, connections)
+    finally:
+        for connection in connections:
+            connection.close()
+        for process in processes:
+            process.join()
+        torch.set_num_threads(threads)
+
+
+def _work(update: ClientUpdate, connection: Connection, inherited: Sequence[Connection]) -> None:
+    # Ctrl-C is the parent's to answer: it lets the round end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A traceback printed from here could hold a value of the data in its message.
+    sys.stderr = open(os.devnull, "w")
+    for other in inherited:
+        other.close()
+    torch.set_num_threads(1)
+    while True:
+        try:
+            arrays, members, round = connection.recv()
+        except EOFError:
+            return
+        public = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        try:
+            result = update(public, members, round)
+        except DataError as error:
+            result = error
+        connection.send(result)

@@ -1,0 +1,110 @@
+"""An epsilon is never printed without what it means."""
+
+import math
+
+import pytest
+
+from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.statement import compose, default_delta, figure, state
+
+PLAN = SampledGaussian(1.0, 0.004, 1000)
+
+
+def stated(event=PLAN, **options):
+    return state(event, **{"users_per_round": 1000, "population": 250_000, **options})
+
+
+def test_the_default_delta_is_far_below_one_user_in_the_population():
+    assert default_delta(250_000) == 4e-8
+    assert default_delta(100) == 1e-6
+    assert stated().delta == 4e-8
+
+
+def test_the_statement_holds_what_the_contract_asks():
+    value = stated().to_json()
+    assert value["epsilon"] == epsilon([PLAN], 4e-8).value
+    assert value["unit"] == "user" and value["adjacency"] == "add-or-remove-one"
+    assert value["participation"] == "poisson" and value["accountant"] == "pld"
+    assert (value["rounds"], value["noise_multiplier"], value["users_per_round"]) == (1000, 1.0, 1000)
+    text = "\n".join(stated().lines())
+    for said in (
+        "1.03",
+        "4e-08",
+        "add/remove one user",
+        "PLD",
+        "1000 rounds",
+        "factor of at most 2.8",
+        "4 in 100 million",
+    ):
+        assert said in text
+
+
+def test_the_factor_in_words_is_e_to_the_epsilon():
+    bound = stated()
+    assert math.exp(bound.bound.value) == pytest.approx(2.8, abs=0.05)
+
+
+def test_above_ten_it_says_that_the_bound_is_no_protection():
+    event = SampledGaussian(0.01, 10 / 425, 1000)
+    text = "\n".join(stated(event, users_per_round=10, population=425).lines())
+    assert "not a meaningful protection" in text and "Renyi DP" in text
+
+
+def test_without_noise_epsilon_is_infinite_and_says_so():
+    bound = stated(SampledGaussian(0.0, 0.1, 1))
+    assert bound.to_json()["epsilon"] is None and bound.to_json()["epsilon_is"] == "infinite"
+    assert bound.lines()[0].startswith("infinite")
+
+
+def test_rounds_that_a_crash_lost_are_charged():
+    lost = stated(rounds_opened=1100)
+    assert lost.bound.value == epsilon([SampledGaussian(1.0, 0.004, 1100)], 4e-8).value
+    assert "1000 rounds planned, 1100 opened" in "\n".join(lost.lines())
+    assert stated(rounds_opened=10).bound == stated().bound, "a plan stays spent though stopped early"
+
+
+def test_the_papers_arithmetic_says_that_it_is_not_earned():
+    assert "do not earn" in " ".join(stated(accountant="paper").lines()) or "not earn" in " ".join(
+        stated(accountant="paper").lines()
+    )
+
+
+def test_conditional_and_simulation_are_said():
+    text = "\n".join(stated(conditional=True, simulation=True).lines())
+    assert "Conditional on the primary model" in text and "simulation" in text
+    assert "Conditional" not in "\n".join(stated().lines())
+
+
+def test_runs_add_up_unless_nobody_can_be_in_both():
+    one, other = stated(runs=["a"]), stated(SampledGaussian(1.0, 0.008, 1000), runs=["b"])
+    together = compose([one, other], exclusive=False)
+    apart = compose([one, other], exclusive=True)
+    assert together.bound.value == epsilon([*one.events, *other.events], 4e-8).value
+    assert apart.bound == max(one.bound, other.bound, key=lambda bound: bound.value)
+    assert together.bound.value > apart.bound.value
+    assert together.runs == ["a", "b"] and "add up" in "\n".join(together.lines())
+    assert "exclude each other" in "\n".join(apart.lines())
+
+
+def test_parallel_composition_takes_the_larger_total_not_the_larger_noise_or_rate():
+    quiet_long, loud_short = SampledGaussian(2.0, 0.01, 4000), SampledGaussian(0.8, 0.002, 10)
+    apart = compose([stated(quiet_long), stated(loud_short)], exclusive=True)
+    assert apart.bound.value == max(epsilon([event], 4e-8).value for event in (quiet_long, loud_short))
+
+
+def test_several_runs_are_stated_at_the_largest_of_their_deltas():
+    assert compose([stated(delta=1e-6), stated(delta=1e-7)], exclusive=False).delta == 1e-6
+
+
+def test_a_plan_without_population_needs_a_delta():
+    with pytest.raises(ValueError, match="--delta"):
+        state(PLAN, users_per_round=None, population=None)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.0324, "1.03"), (0.0123, "0.012"), (12.345, "12.35"), (5.458e6, "5.46e+06"), (math.inf, "infinite")],
+)
+def test_figures_read_well(value, shown):
+    assert figure(value) == shown

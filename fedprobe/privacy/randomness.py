@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 def uniform_bits(count: int) -> np.ndarray:
     """Return `count` independent uniform 64-bit integers (uint64) that nobody can predict or repeat.
 
-    A fresh 256-bit key and 128-bit nonce are taken from the operating system at each call and forgotten.
+    A fresh 256-bit key and 96-bit nonce are taken from the operating system at each call and forgotten.
     *Guarantee:* ChaCha20 (RFC 8439) is computationally indistinguishable from uniform.
     """
-    keystream = Cipher(algorithms.ChaCha20(os.urandom(32), os.urandom(16)), mode=None).encryptor()
+    # The first four bytes are the block counter: started anywhere but at 0 it could overflow on the way.
+    nonce = bytes(4) + os.urandom(12)
+    keystream = Cipher(algorithms.ChaCha20(os.urandom(32), nonce), mode=None).encryptor()
     return np.frombuffer(keystream.update(bytes(8 * count)), dtype=np.uint64)
 
 

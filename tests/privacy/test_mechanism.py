@@ -164,6 +164,11 @@ def test_uniform_bits_are_uniform_and_never_repeat():
     assert not np.array_equal(uniform_bits(4), uniform_bits(4))
 
 
+def test_no_nonce_overflows_the_block_counter(monkeypatch):
+    monkeypatch.setattr("os.urandom", lambda count: b"\xff" * count)
+    assert len(uniform_bits(100_000)) == 100_000
+
+
 @given(
     st.lists(st.one_of(st.integers(), st.text()), max_size=4), st.lists(st.one_of(st.integers(), st.text()), max_size=4)
 )

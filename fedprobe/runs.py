@@ -27,6 +27,7 @@ from fedprobe.privacy.population import write_json
 from fedprobe.privacy.rules import CohortRule, exclusive
 from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
+_FREE_ON_RESUME = ("rounds", "device", "shards")
 _CHECKPOINT = re.compile(r"round_(\d{6,})")
 
 
@@ -81,7 +82,22 @@ class Run:
         return self.path / "samples"
 
     def plan(self, config: dict, privacy: dict) -> None:
-        """Write down a new plan for this run: what `Run.create` was given, with more rounds."""
+        """Go on with this run: write down a plan that differs from the one before in nothing but more rounds.
+
+        Device and shards' paths may differ, too. Raises RunError where anything else does.
+        """
+        before = self.config
+        different = [
+            name
+            for name, value in _flat(config).items()
+            if name not in _FREE_ON_RESUME and _flat(before).get(name) != value
+        ]
+        if different:
+            raise RunError(
+                f"this run was started with another {', '.join(different)}; give --resume the options it had then"
+            )
+        if config["training"]["rounds"] < before["training"]["rounds"]:
+            raise RunError("a resumed run may have more --rounds than before, not fewer")
         write_json(self.path / "privacy.json", privacy)
         write_json(self.path / "config.json", config)
 
@@ -217,3 +233,8 @@ def _share_nobody(one: Run, other: Run) -> bool:
     plans = one.privacy, other.privacy
     same = all(plans[0].get(name) == plans[1].get(name) is not None for name in ("population_id", "measurement"))
     return same and exclusive(one.rule, other.rule)
+
+
+def _flat(config: dict) -> dict:
+    """A run's configuration with its hyperparameters on the top level, as a comparison wants it."""
+    return {**{name: value for name, value in config.items() if name != "training"}, **config["training"]}

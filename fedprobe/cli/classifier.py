@@ -43,8 +43,9 @@ def train_classifier(
     quiet: Quiet = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Train the paper's image classifier on the pooled examples of a simulation.
+    """Train the primary image classifier.
 
+    The paper's CNN, on the pooled examples of a simulation.
     The folder it writes is what --primary takes.
 
     Example: fedprobe train-classifier shards/ -o runs/primary

@@ -20,9 +20,9 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make demo shards from genuine MNIST digits, dealt to simulated writers; registered as a simulation.
+    """Make demo shards of real digits.
 
-    Needs the extra fedprobe[demo].
+    Genuine MNIST digits, dealt to simulated writers and registered as a simulation. Needs the extra fedprobe[demo].
 
     Example: fedprobe data demo shards/
     """
@@ -49,8 +49,9 @@ def describe(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Schema, counts and faults of shards; never contents.
+    """Schema, counts and faults of shards.
 
+    Never contents.
     With --check, which user has which fault is written to a file beside the data, and faults exit with 3.
 
     Example: fedprobe data describe shards/ --check
@@ -102,9 +103,10 @@ def corrupt(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rehearse a bug: copy shards with some users' data broken in a known way.
+    """Rehearse a bug on copies of shards.
 
-    Who was struck is kept beside the copies, never in them. The population's record is carried over.
+    Some users' data are broken in a known way. Who was struck is kept beside the copies, never in them. The
+    population's record is carried over.
 
     Example: fedprobe data corrupt shards/ broken/ --bug invert-pixels --users 0.5
     """

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +31,6 @@ from fedprobe.cli.options import (
     shards_of,
 )
 from fedprobe.cli.output import Output
-
-# Options that neither change what is trained nor what it costs: a resumed run may have others.
-_FREE_ON_RESUME = ("device", "shards")
 
 
 def train_gan(
@@ -86,16 +83,16 @@ def train_gan(
     quiet: Quiet = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Train a differentially private federated GAN on a cohort (Algorithm 1 of the paper).
+    """Train a private federated GAN on a cohort.
 
-    The critic is trained on users' devices and leaves them as noised sums; the generator never meets data. Ctrl-C ends
-    after the round with a checkpoint; --resume goes on.
+    DP-FedAvg-GAN, Algorithm 1 of the paper: the critic is trained on users' devices and leaves them as noised sums;
+    the generator never meets data. Ctrl-C ends after the round with a checkpoint; --resume goes on.
 
     Example: fedprobe train-gan shards/ --cohort low-accuracy --primary runs/primary -o runs/low
     """
     given = {name: value for name, value in locals().items() if value is not None}
 
-    from fedprobe.runs import Run, RunError, free_name
+    from fedprobe.runs import RunError, free_name
     from fedprobe.server.presets import PRESETS, GanTraining
 
     out = Output(as_json, quiet, no_progress)
@@ -123,86 +120,36 @@ def train_gan(
     from fedprobe.modeler.card import write_card
     from fedprobe.modeler.pictures import grid, save_png
     from fedprobe.modeler.sampling import generator_of, sample_images
-    from fedprobe.privacy.mechanism import Mechanism
-    from fedprobe.privacy.statement import state as state_privacy
-    from fedprobe.server.algorithms.dp_fedavg_gan import GanState
-    from fedprobe.server.engines.local import local_engine
-    from fedprobe.server.participation import PoissonParticipation
-    from fedprobe.server.training import Plan, train
+    from fedprobe.server import gan_training
 
     check_device(device)
     paths = shards_of(shards, context)
     dataset = open_dataset(paths, record, simulation_for="train-gan")
     dataset.require_grey()
     require_valid(dataset)
-    decided = _decide(
-        out, dataset, cohort, primary or context.obj.primary, below, above, min_examples, share, seed, device
-    )
+    options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
+    decided = _decide(out, dataset, cohort, primary or context.obj.primary, options, seed, device)
     with flags():
-        participation = PoissonParticipation(training.users_per_round, population or len(decided.members))
-        mechanism = Mechanism(training.clip_norm, training.noise_multiplier)
-        architecture = training.networks(dataset.shape)
-        algorithm = training.algorithm(architecture, seed, device)
-        conditional = _conditional(decided, dataset, context.obj.provenance)
-        statement = state_privacy(
-            participation.event(training.noise_multiplier, training.rounds),
-            users_per_round=training.users_per_round,
-            population=participation.population,
-            delta=delta,
-            accountant=accountant,
-            conditional=conditional,
-            simulation=True,
+        declaration = gan_training.Declaration(
+            training,
+            dataset.shape,
+            decided.to_json(dataset),
+            len(decided.members) if population is None else population,
+            decided.conditional(dataset, context.obj.provenance),
+            delta,
+            accountant,
+            method,
+            preset,
+            seed,
+            device,
+            paths,
         )
-    plan = Plan(
-        participation,
-        mechanism,
-        training.rounds,
-        decided.member_keys(dataset),
-        seed,
-        reproducible=training.noise_multiplier == 0,
-    )
-    config = {
-        "schema": "fedprobe.run/1",
-        "command": "train-gan",
-        "method": method,
-        "preset": preset,
-        "training": asdict(training),
-        "architecture": architecture.to_json(),
-        "cohort": decided.to_json(dataset),
-        "population": participation.population,
-        "seed": seed,
-        "device": device,
-        "shards": paths,
-    }
-    privacy = {
-        "event": participation.event(training.noise_multiplier, training.rounds).to_json(),
-        "delta": statement.delta,
-        "users_per_round": training.users_per_round,
-        "population": participation.population,
-        "conditional": conditional,
-        "simulation": True,
-        "population_id": dataset.population.id,
-        "measurement": config["cohort"]["measurement"],
-        "statement": statement.to_json(),
-    }
-    state, first_round = algorithm.init(), 1
-    if resume:
-        run = Run.open(output)
-        _require_same(run.config, config)
-        if run.checkpoints():
-            tensors, done = run.load()
-            state = GanState.from_tensors({name: value.to(device) for name, value in tensors.items()})
-            first_round = done + 1
-        run.forget_metrics_after(first_round - 1)
-        run.plan(config, privacy)
-    else:
-        run = Run.create(output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}"), config, privacy)
+        statement = declaration.statement()
+        path = output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}")
+        run, state, first_round = (gan_training.resume if resume else gan_training.start)(declaration, path)
 
     epsilon = statement.lines()[0]
-    out.row(
-        "cohort",
-        f"{decided.rule.criterion}: {decided.rule.says()}; {len(decided.members)} users (simulation)",
-    )
+    out.row("cohort", f"{decided.rule.criterion}: {decided.rule.says()}; {len(decided.members)} users (simulation)")
     out.row(
         "plan",
         f"{training.rounds} rounds of {training.users_per_round} users on average, "
@@ -212,8 +159,8 @@ def train_gan(
     update = CriticUpdate(
         dataset,
         decided.members,
-        architecture,
-        mechanism,
+        declaration.networks,
+        declaration.mechanism,
         training.local_batch_size,
         training.local_steps,
         training.client_learning_rate,
@@ -222,30 +169,30 @@ def train_gan(
         device,
     )
 
-    def draw_samples(state: GanState, name: str) -> Path:
-        generator = generator_of(architecture, state.average, state.average_buffers)
+    def draw_samples(state, name: str) -> Path:
+        generator = generator_of(declaration.networks, state.average, state.average_buffers)
         return save_png(run.samples / f"{name}.png", [grid(sample_images(generator, 64, seed), 8)])
 
     started = time.monotonic()
     note = f"epsilon {epsilon.split('  ')[0]}"
     with (
         _interruptible(out) as interrupted,
-        local_engine(update, workers or (None if device == "cpu" else 1)) as engine,
         out.progress("training", training.rounds, "rounds", note, start=first_round - 1) as advance,
     ):
 
-        def on_round(round: int, state: GanState) -> None:
+        def on_round(round: int, state) -> None:
             if round % samples_every == 0:
                 draw_samples(state, f"round_{round:06d}")
             advance(round)
 
-        state, done = train(
-            algorithm,
-            state,
-            plan,
-            engine,
+        state, done = gan_training.train_gan(
+            declaration,
             run,
-            first_round=first_round,
+            state,
+            first_round,
+            update,
+            decided.member_keys(dataset),
+            workers=workers,
             checkpoint_every=checkpoint_every,
             on_round=on_round,
             stop=interrupted,
@@ -257,11 +204,10 @@ def train_gan(
     trained = done - first_round + 1
     rate = trained / seconds if trained else None
     finished = done == training.rounds
+    speed = f"{seconds:.0f} s" + (f" ({rate:.3g} rounds/s)" if rate else "")
     out.row(
         "done" if finished else "stopped",
-        f"{run.path} after {done} of {training.rounds} rounds, {seconds:.0f} s"
-        + (f" ({rate:.3g} rounds/s)" if rate else "")
-        + f"; samples in {picture}",
+        f"{run.path} after {done} of {training.rounds} rounds, {speed}; samples in {picture}",
     )
     resumed = f"the same command with --output {run.path} --resume"
     out.hint(f"          next: {f'fedprobe sample {run.path}' if finished else resumed}")
@@ -301,49 +247,17 @@ def _dry_run(out: Output, training, cohort: str, population: int | None, delta, 
     out.object(statement.to_json())
 
 
-def _decide(out: Output, dataset, cohort: str, primary, below, above, min_examples, share, seed: int, device: str):
+def _decide(out: Output, dataset, cohort: str, primary: Path | None, options: dict, seed: int, device: str):
     """The cohort that `--cohort` names: a file, or a criterion with its options."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
     from fedprobe.privacy import rules
 
     with flags(), out.progress("measuring", len(dataset), "users") as advance:
         if cohort.endswith(".json") or "/" in cohort:
-            if any(value is not None for value in (below, above, min_examples, share)):
+            if any(value is not None for value in options.values()):
                 raise ValueError("a cohort file holds its own thresholds; give them to select instead")
             return read_cohort(Path(cohort), dataset, device, advance)
-        rule = rules.rule(cohort, below=below, above=above, min_examples=min_examples, share=share, seed=seed)
-        return decide_cohort(dataset, rule, primary, device, advance)
-
-
-def _conditional(decided, dataset, provenance: str | None) -> bool:
-    """Whether epsilon covers only what is learned beyond the primary model (privacy of membership)."""
-    from fedprobe.models.primary import load_primary
-
-    if decided.primary is None:
-        return False
-    _, description = load_primary(Path(decided.primary))
-    own = description.get("population") == dataset.population.id
-    return own or (provenance or description.get("provenance")) not in ("public", "dp")
-
-
-def _require_same(before: dict, now: dict) -> None:
-    """Raise RunError where a resumed run was asked for anything else than more rounds."""
-    from fedprobe.runs import RunError
-
-    def comparable(config: dict) -> dict:
-        kept = {name: value for name, value in config.items() if name not in _FREE_ON_RESUME}
-        return kept | {"training": {**config["training"], "rounds": None}}
-
-    old, new = comparable(before), comparable(now)
-    different = [name for name in new if old.get(name) != new[name]]
-    if "training" in different:
-        different = [name for name, value in new["training"].items() if old["training"].get(name) != value]
-    if different:
-        raise RunError(
-            f"this run was started with another {', '.join(different)}; give --resume the options it was started with"
-        )
-    if now["training"]["rounds"] < before["training"]["rounds"]:
-        raise RunError("a resumed run may have more --rounds than before, not fewer")
+        return decide_cohort(dataset, rules.rule(cohort, **options, seed=seed), primary, device, advance)
 
 
 @contextmanager

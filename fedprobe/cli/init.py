@@ -22,9 +22,10 @@ def init(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Register shards as one population, and fix beside them what may be done with it.
+    """Register shards as a population.
 
-    Again on the same shards it only tightens. Writes a commented fedprobe.toml here if there is none.
+    What may be done with it is fixed beside the data; again on the same shards, it only tightens. Writes a commented
+    fedprobe.toml here if there is none.
 
     Example: fedprobe init shards/ --kind simulation
     """

@@ -20,7 +20,9 @@ def sample(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw synthetic examples from a run's generator, in the terminal and as PNG. Costs no privacy.
+    """Draw synthetic examples from a run.
+
+    In the terminal and as PNG. It costs no privacy.
 
     Example: fedprobe sample runs/low -n 64
     """
@@ -62,10 +64,11 @@ def compare(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Two runs side by side: the same latents through both generators, figures, a test, findings.
+    """Show two runs side by side.
 
-    Everything is made of synthetic samples: it costs no privacy. With a primary model (by default the one that the
-    cohorts were measured with) class mix and confidence are compared, too.
+    The same latents through both generators, figures, a two-sample test, findings. Everything is made of synthetic
+    samples: it costs no privacy. With a primary model (by default the one that the cohorts were measured with) class
+    mix and confidence are compared, too.
 
     Example: fedprobe compare runs/high runs/low
     """

@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.excepthook = _without_values
     command = typer.main.get_command(app)
+    _hide_variables(command)
     as_json = "--json" in arguments
     try:
         settings = config.load(_options_of(command))
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
-            output.error(f"{error.format_message()} See: {path} --help", 2, as_json)
+            output.error(f"{error.format_message().rstrip('.')}. See: {path} --help", 2, as_json)
             code = 2
     except typer.Abort:
         code = 130
@@ -80,6 +81,14 @@ def _options_of(group: object) -> dict[str, dict[str, str]]:
         for name, command in group.commands.items()
         if not hasattr(command, "commands")
     }
+
+
+def _hide_variables(command: object) -> None:
+    """Leave the FEDPROBE_* variable of every option out of the help: the README has the rule."""
+    for parameter in command.params:
+        parameter.show_envvar = False
+    for inner in getattr(command, "commands", {}).values():
+        _hide_variables(inner)
 
 
 def _without_values(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -20,9 +20,10 @@ def privacy(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """The (epsilon, delta) of runs, or of a plan, with all that must be said beside it.
+    """The epsilon of runs, or of a plan.
 
-    Participation is Poisson: each user independently in each round; adjacency is add or remove one user.
+    With delta and all that must be said beside it.     Participation is Poisson: each user independently in each
+    round; adjacency is add or remove one user.
 
     Example: fedprobe privacy --users-per-round 1000 --population 250000 --noise-multiplier 1 --rounds 1000
     """

@@ -45,8 +45,9 @@ def select(
     quiet: Quiet = False,
     no_progress: NoProgress = False,
 ) -> None:
-    """Decide which users, or which of their examples, a cohort selects.
+    """Decide a cohort of users.
 
+    Each user belongs, or some of her examples do, by a rule that her device could decide alone.
     The file it writes holds the rule and exact counts (simulations only), never a user id.
 
     Example: fedprobe select shards/ --cohort low-accuracy --primary runs/primary

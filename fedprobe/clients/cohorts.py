@@ -34,6 +34,20 @@ class Cohort:
         """A hash of each member's id, which stands for her where a draw must be reproducible."""
         return [key(dataset.user_id(int(user))) for user in self.members.users]
 
+    def conditional(self, dataset: FederatedDataset, provenance: str | None = None) -> bool:
+        """Whether an epsilon of this cohort covers only what is learned beyond the primary model.
+
+        It does unless the model was fixed independently of these users. `provenance` (`public`, `dp`, `conditional`)
+        is what the modeler says of it, by default what its folder says; a model trained on this very population in the
+        clear is conditional whatever is said.
+        """
+        if self.primary is None:
+            return False
+        _, description = load_primary(Path(self.primary))
+        if description.get("population") == dataset.population.id:
+            return True
+        return (provenance or description.get("provenance")) not in ("public", "dp")
+
     def to_json(self, dataset: FederatedDataset) -> dict:
         """The cohort file: no ids. Counts and percentiles are exact, which only a simulation allows."""
         value = {

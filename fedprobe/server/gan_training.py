@@ -1,0 +1,159 @@
+"""A GAN training from its declaration to its run directory: what `train-gan` does once it has a cohort."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fedprobe.clients.updates import ClientUpdate
+from fedprobe.models.gan import GanConfig
+from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.statement import PrivacyStatement, state
+from fedprobe.runs import Run
+from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, GanState
+from fedprobe.server.engines.local import local_engine
+from fedprobe.server.participation import PoissonParticipation
+from fedprobe.server.presets import GanTraining
+from fedprobe.server.training import Plan, train
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Everything about a run that is fixed before its first round.
+
+    `cohort` is the cohort file's JSON; `population` is N_hat; `conditional` says whether membership was decided with a
+    primary model that knows these users.
+    """
+
+    training: GanTraining
+    shape: tuple[int, int, int]
+    cohort: dict
+    population: int
+    conditional: bool
+    delta: float | None = None
+    accountant: str = "auto"
+    method: str = "fedavg"
+    preset: str = "quick"
+    seed: int = 0
+    device: str = "cpu"
+    shards: Sequence[str] = ()
+
+    @property
+    def networks(self) -> GanConfig:
+        return self.training.networks(self.shape)
+
+    @property
+    def participation(self) -> PoissonParticipation:
+        return PoissonParticipation(self.training.users_per_round, self.population)
+
+    @property
+    def mechanism(self) -> Mechanism:
+        return Mechanism(self.training.clip_norm, self.training.noise_multiplier)
+
+    @property
+    def algorithm(self) -> DpFedAvgGan:
+        return self.training.algorithm(self.networks, self.seed, self.device)
+
+    def statement(self) -> PrivacyStatement:
+        """What the run will cost. Raises ValueError as `accountants.epsilon` does."""
+        return state(
+            self.participation.event(self.training.noise_multiplier, self.training.rounds),
+            users_per_round=self.training.users_per_round,
+            population=self.population,
+            delta=self.delta,
+            accountant=self.accountant,
+            conditional=self.conditional,
+            simulation=True,
+        )
+
+    def config(self) -> dict:
+        """The run's `config.json`."""
+        return {
+            "schema": "fedprobe.run/1",
+            "command": "train-gan",
+            "method": self.method,
+            "preset": self.preset,
+            "training": asdict(self.training),
+            "architecture": self.networks.to_json(),
+            "cohort": self.cohort,
+            "population": self.population,
+            "seed": self.seed,
+            "device": self.device,
+            "shards": list(self.shards),
+        }
+
+    def privacy(self) -> dict:
+        """The run's `privacy.json`."""
+        statement = self.statement()
+        return {
+            "event": self.participation.event(self.training.noise_multiplier, self.training.rounds).to_json(),
+            "delta": statement.delta,
+            "users_per_round": self.training.users_per_round,
+            "population": self.population,
+            "conditional": self.conditional,
+            "simulation": True,
+            "population_id": self.cohort["population"],
+            "measurement": self.cohort["measurement"],
+            "statement": statement.to_json(),
+        }
+
+
+def start(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
+    """A new run at `path`, its initial state and its first round. Raises RunError if it is there already."""
+    run = Run.create(path, declaration.config(), declaration.privacy())
+    return run, declaration.algorithm.init(), 1
+
+
+def resume(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
+    """The run at `path`, the state of its latest checkpoint, and the round after it.
+
+    More rounds than before are a new plan. Raises RunError where anything else was declared otherwise, StoredError
+    where the checkpoint is damaged.
+    """
+    run = Run.open(path)
+    run.plan(declaration.config(), declaration.privacy())
+    if not run.checkpoints():
+        run.forget_metrics_after(0)
+        return run, declaration.algorithm.init(), 1
+    tensors, done = run.load()
+    run.forget_metrics_after(done)
+    on_device = {name: value.to(declaration.device) for name, value in tensors.items()}
+    return run, GanState.from_tensors(on_device), done + 1
+
+
+def train_gan(
+    declaration: Declaration,
+    run: Run,
+    state: GanState,
+    first_round: int,
+    update: ClientUpdate,
+    member_keys: Sequence[int],
+    *,
+    workers: int | None = None,
+    checkpoint_every: int = 50,
+    on_round: Callable[[int, GanState], None] = lambda round, state: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[GanState, int]:
+    """Train as declared, `update` running beside the data; return the last state and the last round.
+
+    `member_keys` stands for the cohort's members; `workers` None is one a core, or 1 where the device is not a CPU.
+    """
+    plan = Plan(
+        declaration.participation,
+        declaration.mechanism,
+        declaration.training.rounds,
+        member_keys,
+        declaration.seed,
+        reproducible=declaration.training.noise_multiplier == 0,
+    )
+    with local_engine(update, workers or (None if declaration.device == "cpu" else 1)) as engine:
+        return train(
+            declaration.algorithm,
+            state,
+            plan,
+            engine,
+            run,
+            first_round=first_round,
+            checkpoint_every=checkpoint_every,
+            on_round=on_round,
+            stop=stop,
+        )

@@ -102,7 +102,7 @@ def train_classifier(
         f"{output}: test accuracy {trained.test_accuracy:.3f} on {trained.test_examples:,} examples "
         f"(exact: a simulation), {seconds:.0f} s",
     )
-    out.hint(f"          next: fedprobe select --cohort low-accuracy --primary {output}")
+    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")
     out.object(
         {
             "schema": "fedprobe.train/1",

@@ -210,7 +210,7 @@ def train_gan(
         f"{run.path} after {done} of {training.rounds} rounds, {speed}; samples in {picture}",
     )
     resumed = f"the same command with --output {run.path} --resume"
-    out.hint(f"          next: {f'fedprobe sample {run.path}' if finished else resumed}")
+    out.hint(f"next: {f'fedprobe sample {run.path}' if finished else resumed}")
     out.object(
         {
             "schema": "fedprobe.train/1",
@@ -269,7 +269,7 @@ def _interruptible(out: Output) -> Iterator:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, previous)
-        out.hint("  stopping after this round; a second Ctrl-C stops at once")
+        out.hint("stopping after this round; a second Ctrl-C stops at once")
 
     previous = signal.signal(signal.SIGINT, ask)
     try:

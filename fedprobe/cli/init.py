@@ -42,9 +42,9 @@ def init(
         f"{len(files)} shard{plural}, a {population.kind} population" + ("" if new else " (as before)"),
     )
     if population.kind == "private":
-        out.hint("          nothing can be trained or counted on it yet: this version works on simulations only")
+        out.hint("nothing can be trained or counted on it yet: this version works on simulations only")
     if written:
-        out.hint(f"          {config.FILE} written; next: fedprobe data describe")
+        out.hint(f"{config.FILE} written; next: fedprobe data describe")
     out.object(
         {
             "schema": "fedprobe.init/1",

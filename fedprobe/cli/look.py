@@ -108,7 +108,7 @@ def compare(
     verdict = "the sets differ" if test.differ else "no difference shown"
     chance = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
     out.row("", "")
-    out.row("two-sample", f" {verdict} (accuracy {test.accuracy:.2f} on {test.held_out} held out, {chance})")
+    out.row("two-sample", f"{verdict} (accuracy {test.accuracy:.2f} on {test.held_out} held out, {chance})")
     for number, finding in enumerate(result.findings, 1):
         out.row("", "")
         margin = (finding.high - finding.low) / 2
@@ -162,7 +162,7 @@ def _primary_of(config: dict) -> Path | None:
 
 
 def _figure(figure) -> str:
-    return f"{figure.value:.2f} ± {figure.margin:.2f}"
+    return f"{figure.value:.3f} ± {figure.margin:.3f}"
 
 
 def _classes(mix) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 10
+_INDENT = 11
 
 
 class Output:
@@ -28,9 +29,9 @@ class Output:
         """One named line of a result, `text` wrapped under itself."""
         if self.as_json:
             return
-        width = max(20, self.stdout.width - 10)
+        width = max(20, self.stdout.width - _INDENT)
         for number, line in enumerate(textwrap.wrap(text, width) or [""]):
-            self.stdout.print(f"{name if not number else '':<9} {line}", markup=False, soft_wrap=True)
+            self.stdout.print(f"{'' if number else name:<{_INDENT}}{line}".rstrip(), markup=False, soft_wrap=True)
 
     def print(self, renderable: object = "") -> None:
         """Anything Rich can show, on stdout."""
@@ -38,9 +39,9 @@ class Output:
             self.stdout.print(renderable)
 
     def hint(self, text: str) -> None:
-        """A remark or the next command, on stderr."""
+        """A remark or the next command, on stderr, under the text of the rows."""
         if not self.quiet:
-            self.stderr.print(text, markup=False, soft_wrap=True)
+            self.stderr.print(" " * _INDENT + text, markup=False, soft_wrap=True)
 
     def object(self, value: dict) -> None:
         """The command's JSON, on stdout."""
@@ -85,7 +86,9 @@ class Output:
                 said = now
                 rate = (done - start) / max(1e-9, now - started)
                 left = f"{(total - done) / rate:.0f} s left" if done < total else f"{now - started:.0f} s"
-                self.hint(f"  {what} {done}/{total} {unit}, {rate:.3g} {unit}/s, {left} {note}".rstrip())
+                self.stderr.print(
+                    f"  {what} {done}/{total} {unit}, {rate:.3g} {unit}/s, {left} {note}".rstrip(), soft_wrap=True
+                )
 
         yield advance
 

@@ -66,7 +66,7 @@ class PrivacyStatement:
     def lines(self) -> list[str]:
         """The statement for a person, one thought a line; the first line holds the figure."""
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
-        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})      add/remove one user, {self._method()}"]
+        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})   add/remove one user, {self._method()}"]
         if len(self.events) == 1:
             event = self.events[0]
             said.append(
@@ -109,7 +109,7 @@ class PrivacyStatement:
 
     def _method(self) -> str:
         names = {"pld": "PLD", "rdp": "Renyi DP", "prv": "PRV", "paper": "the paper's arithmetic"}
-        return f"Poisson rounds, {names[self.bound.accountant]}"
+        return f"Poisson, {names[self.bound.accountant]}"
 
 
 def state(
@@ -185,6 +185,8 @@ def figure(value: float) -> str:
         return "infinite"
     if value >= 1e5:
         return f"{value:.3g}"
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 

@@ -104,7 +104,14 @@ def test_a_plan_without_population_needs_a_delta():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1.0324, "1.03"), (0.0123, "0.012"), (12.345, "12.35"), (5.458e6, "5.46e+06"), (math.inf, "infinite")],
+    [
+        (1.0324, "1.03"),
+        (0.0123, "0.012"),
+        (12.345, "12.35"),
+        (11050.3, "11,050"),
+        (5.458e6, "5.46e+06"),
+        (math.inf, "infinite"),
+    ],
 )
 def test_figures_read_well(value, shown):
     assert figure(value) == shown

@@ -21,6 +21,7 @@ from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
 
 SUFFIXES = (".h5", ".hdf5")
+_MOST_OPEN_FILES = 64
 
 
 class DataError(FedprobeError):
@@ -156,6 +157,8 @@ class FederatedDataset:
         # Handles are not shared with a forked worker: each process opens its own.
         handle = (os.getpid(), number)
         if handle not in self._files:
+            if len(self._files) >= _MOST_OPEN_FILES:
+                self._files.popitem()[1].close()
             self._files[handle] = _open(shard.path)
         return self._files[handle]["examples"][shard.users[row]]
 

@@ -14,6 +14,7 @@ from fedprobe.cli.options import (
     Record,
     Seed,
     Shards,
+    Verbose,
     check_device,
     shards_of,
 )
@@ -42,6 +43,7 @@ def train_classifier(
     as_json: AsJson = False,
     quiet: Quiet = False,
     no_progress: NoProgress = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train the primary image classifier.
 
@@ -56,7 +58,7 @@ def train_classifier(
     from fedprobe.models.primary import save_primary
     from fedprobe.runs import RunError
 
-    out = Output(as_json, quiet, no_progress)
+    out = Output(as_json, quiet, no_progress, verbose)
     check_device(device)
     if output.exists():
         raise RunError(f"{output} exists; choose another --output")
@@ -65,6 +67,7 @@ def train_classifier(
     classes = count_classes(dataset) if classes is None else classes
     for one in filter(None, (dataset, tested)):
         require_valid(one, classes)
+    out.detail(f"{len(dataset)} users, {classes} classes{' merged to 36' if merge_case else ''}, on {device}")
     steps = epochs * -(-int(dataset.examples.sum()) // batch_size)
     started = time.monotonic()
     with out.progress("training", steps, "steps") as advance:

@@ -20,13 +20,16 @@ from fedprobe.cli.options import (
     Device,
     MinExamples,
     NoProgress,
+    Participation,
     Primary,
     Quiet,
     Record,
     Seed,
     Shards,
     Share,
+    Verbose,
     check_device,
+    check_participation,
     flags,
     shards_of,
 )
@@ -52,6 +55,7 @@ def train_gan(
     rounds: Annotated[int | None, typer.Option(help="Rounds on devices; each is charged.")] = None,
     noise_multiplier: Annotated[float | None, typer.Option(help="z: noise on the sum, in clip norms.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="S: flat L2 norm of one user's update.")] = None,
+    participation: Participation = "poisson",
     delta: Delta = None,
     accountant: Accountant = "auto",
     local_batch_size: Annotated[int | None, typer.Option()] = None,
@@ -82,6 +86,7 @@ def train_gan(
     as_json: AsJson = False,
     quiet: Quiet = False,
     no_progress: NoProgress = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a private federated GAN on a cohort.
 
@@ -95,7 +100,8 @@ def train_gan(
     from fedprobe.runs import RunError, free_name
     from fedprobe.server.presets import PRESETS, GanTraining
 
-    out = Output(as_json, quiet, no_progress)
+    out = Output(as_json, quiet, no_progress, verbose)
+    check_participation(participation)
     if method != "fedavg":
         raise typer.BadParameter("--method is fedavg; other methods come later")
     if preset not in PRESETS:
@@ -184,6 +190,8 @@ def train_gan(
             if round % samples_every == 0:
                 draw_samples(state, f"round_{round:06d}")
             advance(round)
+            if out.verbose:
+                out.detail(f"round {round}: {run.metrics()[-1]}")
 
         state, done = gan_training.train_gan(
             declaration,

@@ -16,6 +16,7 @@ Record = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr: released figures, files written.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar or lines.")]
 Seed = Annotated[int, typer.Option(help="Decides everything random but noise and participation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
@@ -36,6 +37,15 @@ MinExamples = Annotated[
 Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
 Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
 Delta = Annotated[float | None, typer.Option(help="Default: min(1e-6, 1/(100 x population)).")]
+
+
+Participation = Annotated[str, typer.Option(help="poisson: each user independently with probability q.")]
+
+
+def check_participation(participation: str) -> None:
+    """Raise a usage error for a participation that this version cannot draw and account for."""
+    if participation != "poisson":
+        raise typer.BadParameter("--participation is poisson; fixed and none come with the ledger")
 
 
 @contextmanager

@@ -17,8 +17,11 @@ _INDENT = 11
 class Output:
     """The streams of one command. `as_json` leaves stdout to a single object; `quiet` leaves stderr to errors."""
 
-    def __init__(self, as_json: bool = False, quiet: bool = False, no_progress: bool = False) -> None:
+    def __init__(
+        self, as_json: bool = False, quiet: bool = False, no_progress: bool = False, verbose: bool = False
+    ) -> None:
         self.as_json = as_json
+        self.verbose = verbose and not quiet
         self.quiet = quiet
         self.stdout = Console(highlight=False)
         self.stderr = Console(stderr=True, highlight=False)
@@ -42,6 +45,11 @@ class Output:
         """A remark or the next command, on stderr, under the text of the rows."""
         if not self.quiet:
             self.stderr.print(" " * _INDENT + text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """What only `--verbose` shows, on stderr."""
+        if self.verbose:
+            self.stderr.print(f"  {text}", markup=False, soft_wrap=True)
 
     def object(self, value: dict) -> None:
         """The command's JSON, on stdout."""

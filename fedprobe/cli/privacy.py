@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import Accountant, AsJson, Delta, Quiet, flags
+from fedprobe.cli.options import Accountant, AsJson, Delta, Participation, Quiet, check_participation, flags
 from fedprobe.cli.output import Output
 
 
@@ -15,6 +15,7 @@ def privacy(
     population: Annotated[int | None, typer.Option(help="Users in the cohort: public or DP-released.")] = None,
     noise_multiplier: Annotated[float | None, typer.Option(help="z: the noise in units of the clip norm.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds on devices.")] = None,
+    participation: Participation = "poisson",
     delta: Delta = None,
     accountant: Accountant = "auto",
     as_json: AsJson = False,
@@ -32,6 +33,7 @@ def privacy(
     from fedprobe.server.participation import PoissonParticipation
 
     out = Output(as_json, quiet)
+    check_participation(participation)
     plan = {
         "--users-per-round": users_per_round,
         "--population": population,
@@ -48,9 +50,8 @@ def privacy(
         if runs:
             statement = statement_together([find(path)[0] for path in runs], delta, accountant)
         else:
-            participation = PoissonParticipation(users_per_round, population)
             statement = state(
-                participation.event(noise_multiplier, rounds),
+                PoissonParticipation(users_per_round, population).event(noise_multiplier, rounds),
                 users_per_round=users_per_round,
                 population=population,
                 delta=delta,

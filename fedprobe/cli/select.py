@@ -19,6 +19,7 @@ from fedprobe.cli.options import (
     Seed,
     Shards,
     Share,
+    Verbose,
     check_device,
     flags,
     shards_of,
@@ -44,6 +45,7 @@ def select(
     as_json: AsJson = False,
     quiet: Quiet = False,
     no_progress: NoProgress = False,
+    verbose: Verbose = False,
 ) -> None:
     """Decide a cohort of users.
 
@@ -57,13 +59,14 @@ def select(
     from fedprobe.clients.selection import rehearsed_users
     from fedprobe.privacy import rules
 
-    out = Output(as_json, quiet, no_progress)
+    out = Output(as_json, quiet, no_progress, verbose)
     check_device(device)
     with flags():
         rule = rules.rule(cohort, below=below, above=above, min_examples=min_examples, share=share, seed=seed)
     output = output or Path("cohorts") / f"{rule.criterion}.json"
     dataset = open_dataset(shards_of(shards, context), record, simulation_for="counting a cohort")
     require_valid(dataset)
+    out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {int(dataset.examples.sum())} examples, all valid")
     with flags(), out.progress("measuring", len(dataset), "users") as advance:
         decided = decide_cohort(dataset, rule, primary or context.obj.primary, device, advance)
     value = decided.to_json(dataset)

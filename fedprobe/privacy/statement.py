@@ -37,6 +37,11 @@ class PrivacyStatement:
     composition: str | None = None
     runs: Sequence[str] = field(default_factory=tuple)
 
+    @property
+    def valid(self) -> bool:
+        """Whether the figure bounds what these rounds may reveal; the paper's arithmetic does not."""
+        return self.bound.accountant != "paper"
+
     def to_json(self) -> dict:
         """The object of `privacy --json`; an infinite epsilon is null with `"epsilon_is": "infinite"`."""
         infinite = math.isinf(self.bound.value)
@@ -50,6 +55,7 @@ class PrivacyStatement:
             "adjacency": "add-or-remove-one",
             "participation": "poisson",
             "accountant": self.bound.accountant,
+            "valid": self.valid,
             "noise_multiplier": multipliers.pop() if len(multipliers) == 1 else None,
             "rounds": self.rounds_planned,
             "rounds_opened": self.rounds_opened,
@@ -65,22 +71,23 @@ class PrivacyStatement:
 
     def lines(self) -> list[str]:
         """The statement for a person, one thought a line; the first line holds the figure."""
-        opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
-        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})   add/remove one user, {self._method()}"]
+        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})   {self._method()}"]
         if len(self.events) == 1:
             event = self.events[0]
+            opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
             said.append(
                 f"each user takes part in a round with probability {event.sampling_probability:.3g}; "
                 f"{self.rounds_planned} rounds planned{opened}; noise multiplier {event.noise_multiplier:g}"
             )
         if self.composition:
             said.append(self.composition)
+        if not self.valid:
+            return [
+                *said,
+                "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
+                "of a fixed size do not earn the figure, and these Poisson rounds are counted by --accountant auto.",
+            ]
         said.append(self.sentence())
-        if self.bound.accountant == "paper":
-            said.append(
-                "This is the paper's arithmetic, for comparison with its tables only: rounds of a fixed size do "
-                "not earn this figure, and it never feeds a ledger. Use --accountant auto for a valid bound."
-            )
         said.append(f"It holds {TRUST}.")
         if self.conditional:
             said.append(CONDITIONAL[0].upper() + CONDITIONAL[1:] + ".")
@@ -108,8 +115,10 @@ class PrivacyStatement:
         )
 
     def _method(self) -> str:
-        names = {"pld": "PLD", "rdp": "Renyi DP", "prv": "PRV", "paper": "the paper's arithmetic"}
-        return f"Poisson, {names[self.bound.accountant]}"
+        if not self.valid:
+            return "the paper's arithmetic"
+        names = {"pld": "PLD", "rdp": "Renyi DP", "prv": "PRV"}
+        return f"add/remove one user, Poisson, {names[self.bound.accountant]}"
 
 
 def state(

@@ -64,10 +64,12 @@ def test_rounds_that_a_crash_lost_are_charged():
     assert stated(rounds_opened=10).bound == stated().bound, "a plan stays spent though stopped early"
 
 
-def test_the_papers_arithmetic_says_that_it_is_not_earned():
-    assert "do not earn" in " ".join(stated(accountant="paper").lines()) or "not earn" in " ".join(
-        stated(accountant="paper").lines()
-    )
+def test_the_papers_arithmetic_is_shown_as_no_bound():
+    paper = stated(accountant="paper")
+    text = "\n".join(paper.lines())
+    assert "2.38" in text and "no bound" in text
+    assert "factor" not in text and not paper.to_json()["valid"]
+    assert stated().to_json()["valid"]
 
 
 def test_conditional_and_simulation_are_said():

@@ -106,6 +106,8 @@ def train_gan(
         raise typer.BadParameter("--method is fedavg; other methods come later")
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset; choose one of {', '.join(PRESETS)}")
+    if device != "cpu" and (workers or 1) > 1:
+        raise typer.BadParameter("--workers above 1 is for --device cpu: an accelerator is not shared by forking")
     if resume and output is None:
         raise typer.BadParameter("--resume needs --output RUN, the run to go on with")
     with flags():
@@ -137,18 +139,18 @@ def train_gan(
     decided = _decide(out, dataset, cohort, primary or context.obj.primary, options, seed, device)
     with flags():
         declaration = gan_training.Declaration(
-            training,
-            dataset.shape,
-            decided.to_json(dataset),
-            len(decided.members) if population is None else population,
-            decided.conditional(dataset, context.obj.provenance),
-            delta,
-            accountant,
-            method,
-            preset,
-            seed,
-            device,
-            paths,
+            training=training,
+            shape=dataset.shape,
+            cohort=decided.to_json(dataset),
+            population=len(decided.members) if population is None else population,
+            conditional=decided.conditional(dataset, context.obj.provenance),
+            delta=dataset.population.delta if delta is None else delta,
+            accountant=accountant,
+            method=method,
+            preset=preset,
+            seed=seed,
+            device=device,
+            shards=paths,
         )
         statement = declaration.statement()
         path = output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}")

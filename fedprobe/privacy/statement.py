@@ -81,6 +81,11 @@ class PrivacyStatement:
             )
         if self.composition:
             said.append(self.composition)
+        if self.population is not None and self.delta > default_delta(self.population):
+            said.append(
+                f"delta x population = {self.delta * self.population:.2g}: at 1, publishing one random user whole "
+                "would be within the bound"
+            )
         if not self.valid:
             return [
                 *said,

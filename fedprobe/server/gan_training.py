@@ -116,7 +116,8 @@ def resume(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
         return run, declaration.algorithm.init(), 1
     tensors, done = run.load()
     run.forget_metrics_after(done)
-    on_device = {name: value.to(declaration.device) for name, value in tensors.items()}
+    # Counters stay where torch's optimisers keep them, on the CPU.
+    on_device = {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
     return run, GanState.from_tensors(on_device), done + 1
 
 

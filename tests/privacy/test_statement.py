@@ -21,6 +21,11 @@ def test_the_default_delta_is_far_below_one_user_in_the_population():
     assert stated().delta == 4e-8
 
 
+def test_a_delta_larger_than_the_default_is_shown_against_the_population():
+    assert "delta x population = 1:" in "\n".join(stated(delta=4e-6).lines())
+    assert "delta x population" not in "\n".join(stated().lines())
+
+
 def test_the_statement_holds_what_the_contract_asks():
     value = stated().to_json()
     assert value["epsilon"] == epsilon([PLAN], 4e-8).value

@@ -8,3 +8,9 @@ class FedprobeError(Exception):
     """
 
     exit_code = 1
+
+
+class RequestError(FedprobeError):
+    """What was asked for cannot be done as it was asked."""
+
+    exit_code = 2

@@ -14,8 +14,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from torch import Tensor
@@ -27,7 +29,7 @@ from fedprobe.privacy.population import write_json
 from fedprobe.privacy.rules import CohortRule, exclusive
 from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
-_FREE_ON_RESUME = ("rounds", "device", "shards")
+_FREE_ON_RESUME = ("training", "rounds", "device", "shards")
 _CHECKPOINT = re.compile(r"round_(\d{6,})")
 
 
@@ -67,7 +69,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def config(self) -> dict:
@@ -87,10 +89,13 @@ class Run:
         Device and shards' paths may differ, too. Raises RunError where anything else does.
         """
         before = self.config
+        if not isinstance(before.get("training"), dict):
+            raise StoredError(f"{self.path / 'config.json'} does not say how the run was trained; train again")
         different = [
             name
-            for name, value in _flat(config).items()
-            if name not in _FREE_ON_RESUME and _flat(before).get(name) != value
+            for part, now in ((before, config), (before["training"], config["training"]))
+            for name, value in now.items()
+            if name not in _FREE_ON_RESUME and part.get(name) != value
         ]
         if different:
             raise RunError(
@@ -108,26 +113,36 @@ class Run:
         """
         plan = self.privacy
         try:
-            return state(
-                SampledGaussian.from_json(plan["event"]),
-                users_per_round=plan["users_per_round"],
-                population=plan["population"],
-                delta=plan["delta"] if delta is None else delta,
-                accountant=accountant,
-                rounds_opened=self.rounds_opened,
-                conditional=plan["conditional"],
-                simulation=plan["simulation"],
-                runs=[str(self.path)],
-            )
-        except (KeyError, TypeError) as error:
+            event = SampledGaussian.from_json(plan["event"])
+            known = {name: plan[name] for name in ("users_per_round", "population", "conditional", "simulation")}
+            planned_delta = plan["delta"]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoredError(
                 f"{self.path / 'privacy.json'} does not say what the run released; train again"
             ) from error
+        return state(
+            event,
+            delta=planned_delta if delta is None else delta,
+            accountant=accountant,
+            rounds_opened=self.rounds_opened,
+            runs=[str(self.path)],
+            **known,
+        )
 
     @property
     def rule(self) -> CohortRule:
         """The rule of the run's cohort."""
         return CohortRule(**self.config["cohort"]["rule"])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for one process. Raises RunError where another one trains it."""
+        with (self.path / "rounds_opened").open("ab") as file:
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"another process trains {self.path}; wait for it, or stop it") from error
+            yield
 
     def open_round(self) -> int:
         """Count one more round as opened, durably and before its users are drawn; return the count.
@@ -153,9 +168,10 @@ class Run:
             file.write(json.dumps(figures) + "\n")
 
     def metrics(self) -> list[dict]:
-        """The logged figures, one object a round."""
+        """The logged figures, one object a round; a last line that a crash cut short is left out."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def forget_metrics_after(self, round: int) -> None:
         """Drop the figures of rounds after `round`, which a resumed run does again."""
@@ -172,7 +188,8 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints' folders, by round."""
-        folders = (self.path / "checkpoints").iterdir()
+        inside = self.path / "checkpoints"
+        folders = inside.iterdir() if inside.is_dir() else ()
         named = ((_CHECKPOINT.fullmatch(folder.name), folder) for folder in folders)
         return [folder for _, folder in sorted((int(match[1]), folder) for match, folder in named if match)]
 
@@ -233,8 +250,3 @@ def _share_nobody(one: Run, other: Run) -> bool:
     plans = one.privacy, other.privacy
     same = all(plans[0].get(name) == plans[1].get(name) is not None for name in ("population_id", "measurement"))
     return same and exclusive(one.rule, other.rule)
-
-
-def _flat(config: dict) -> dict:
-    """A run's configuration with its hyperparameters on the top level, as a comparison wants it."""
-    return {**{name: value for name, value in config.items() if name != "training"}, **config["training"]}

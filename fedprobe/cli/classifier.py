@@ -54,7 +54,8 @@ def train_classifier(
     """
     from fedprobe.clients.classifier_training import count_classes
     from fedprobe.clients.classifier_training import train_classifier as train
-    from fedprobe.clients.data.shards import open_dataset, require_valid
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
     from fedprobe.models.primary import save_primary
     from fedprobe.runs import RunError
 
@@ -64,6 +65,8 @@ def train_classifier(
         raise RunError(f"{output} exists; choose another --output")
     dataset = open_dataset(shards_of(shards, context), record, simulation_for="train-classifier")
     tested = open_dataset(test, record, simulation_for="train-classifier") if test else None
+    for one in filter(None, (dataset, tested)):
+        require_valid(one)
     classes = count_classes(dataset) if classes is None else classes
     for one in filter(None, (dataset, tested)):
         require_valid(one, classes)
@@ -95,9 +98,10 @@ def train_classifier(
         },
         "test_accuracy": trained.test_accuracy,
         "test_examples": trained.test_examples,
-        # Trained on these users' pooled examples, in the clear: an epsilon measured with it is conditional on it.
+        # Trained in the clear on a simulation, which is public: for users of another population it is public, for
+        # these it is not.
         "population": dataset.population.id,
-        "provenance": "conditional",
+        "provenance": "public",
     }
     save_primary(output, trained.model, description)
     out.row(

@@ -13,7 +13,7 @@ _KEYS = {
     "primary": {"model", "provenance"},
     "privacy": {"budget-epsilon"},
 }
-_PROVENANCES = ("public", "dp", "conditional")
+PROVENANCES = ("public", "dp", "conditional")
 
 
 class ConfigError(FedprobeError):
@@ -30,6 +30,7 @@ class Settings:
     shards: tuple[str, ...] = ()
     primary: Path | None = None
     provenance: str | None = None
+    budget: float | None = None
     defaults: dict | None = None
 
 
@@ -57,19 +58,32 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
         for key in keys:
             if key.replace("_", "-") not in known:
                 raise ConfigError(f"{path}: unknown key {key} in [{section}]{_like(key, known)}")
-        if section in options_of:
+        if section not in _KEYS:
             defaults[section] = {known[key.replace("_", "-")]: value for key, value in keys.items()}
     shards = values.get("dataset", {}).get("shards", [])
+    shards = [shards] if isinstance(shards, str) else shards
     primary = values.get("primary", {})
-    if primary.get("provenance", "public") not in _PROVENANCES:
-        raise ConfigError(f"{path}: provenance is one of {', '.join(_PROVENANCES)}")
+    _require(isinstance(shards, list) and all(isinstance(shard, str) for shard in shards), path, "shards", "text")
+    _require(isinstance(primary.get("model", ""), str), path, "model", "a folder")
+    _require(primary.get("provenance", "public") in PROVENANCES, path, "provenance", f"one of {', '.join(PROVENANCES)}")
+    privacy = {key.replace("_", "-"): value for key, value in values.get("privacy", {}).items()}
+    budget = privacy.get("budget-epsilon")
+    _require(
+        budget is None or (isinstance(budget, int | float) and budget > 0), path, "budget_epsilon", "a positive number"
+    )
     return Settings(
         path,
-        tuple(str(path.parent / shard) for shard in ([shards] if isinstance(shards, str) else shards)),
+        tuple(str(path.parent / shard) for shard in shards),
         path.parent / primary["model"] if "model" in primary else None,
         primary.get("provenance"),
+        budget,
         defaults,
     )
+
+
+def _require(holds: bool, path: Path, key: str, what: str) -> None:
+    if not holds:
+        raise ConfigError(f"{path}: {key} must be {what}")
 
 
 def _like(word: str, known: object) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import AsJson, Quiet, Record, Seed, Shards, flags, shards_of
+from fedprobe.cli.options import AsJson, Quiet, Record, Seed, Shards, shards_of
 from fedprobe.cli.output import Output
 
 app = typer.Typer(no_args_is_help=True, help="The data steward's commands: make, describe and corrupt shards.")
@@ -26,13 +26,17 @@ def demo(
 
     Example: fedprobe data demo shards/
     """
-    from fedprobe.clients.data.demo import write_demo_images
+    from fedprobe.clients.data.demo import LEAST_USERS, write_demo_images
+    from fedprobe.clients.data.writing import require_new
     from fedprobe.privacy.population import register
 
     if kind != "images":
         raise typer.BadParameter("--kind is images; demo text comes with the language path")
+    if users < LEAST_USERS:
+        raise typer.BadParameter(f"--users is at least {LEAST_USERS}, to have cohorts worth comparing")
     output = Output(as_json, quiet)
     path = out / "digits.h5"
+    require_new(path)
     examples = write_demo_images(path, users, seed)
     register([path], "simulation")
     output.row("demo", f"{path}: {examples:,} digits of {users} simulated writers, registered as a simulation")
@@ -56,11 +60,12 @@ def describe(
 
     Example: fedprobe data describe shards/ --check
     """
-    from fedprobe.clients.data import shards as reading
+    from fedprobe.clients.data.checking import require_valid
     from fedprobe.clients.data.describe import describe as describe_dataset
+    from fedprobe.clients.data.shards import open_dataset
 
     out = Output(as_json, quiet)
-    dataset = reading.open_dataset(shards_of(shards, context), record)
+    dataset = open_dataset(shards_of(shards, context), record)
     described = describe_dataset(dataset)
     least, median, most = described.examples_per_user
     channels = "" if described.channels == 1 else f" x {described.channels} channels"
@@ -74,7 +79,7 @@ def describe(
     )
     if check:
         with out.progress("checking", len(dataset), "users") as advance:
-            reading.require_valid(dataset, classes, on_users=advance, again=True)
+            require_valid(dataset, classes, on_users=advance, again=True)
         out.row("faults", "none")
     out.object(
         {
@@ -118,8 +123,7 @@ def corrupt(
         raise typer.BadParameter(f"unknown bug; choose one of {', '.join(BUGS)}")
     output = Output(as_json, quiet)
     dataset = open_dataset([source], record)
-    with flags():
-        files, struck = corrupt_shards(dataset, out, bug, users, seed, record)
+    files, struck = corrupt_shards(dataset, out, bug, users, seed, record)
     written = ", ".join(map(str, files)) if len(files) < 3 else f"{len(files)} shards in {out}"
     output.row("corrupt", f"{bug} in {struck} of {len(dataset)} users: {written}")
     output.object(

@@ -123,17 +123,20 @@ def train_gan(
             else f"{output} exists; choose another --output, or go on with --resume"
         )
 
-    from fedprobe.clients.data.shards import open_dataset, require_valid
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.updates import CriticUpdate
     from fedprobe.modeler.card import write_card
     from fedprobe.modeler.pictures import grid, save_png
     from fedprobe.modeler.sampling import generator_of, sample_images
+    from fedprobe.models.gan import LEAST_SIDE
+    from fedprobe.privacy.statement import figure
     from fedprobe.server import gan_training
 
     check_device(device)
     paths = shards_of(shards, context)
     dataset = open_dataset(paths, record, simulation_for="train-gan")
-    dataset.require_grey()
+    dataset.require_trainable(LEAST_SIDE)
     require_valid(dataset)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
     decided = _decide(out, dataset, cohort, primary or context.obj.primary, options, seed, device)
@@ -144,7 +147,7 @@ def train_gan(
             cohort=decided.to_json(dataset),
             population=len(decided.members) if population is None else population,
             conditional=decided.conditional(dataset, context.obj.provenance),
-            delta=dataset.population.delta if delta is None else delta,
+            delta=dataset.population.delta_at_most(delta),
             accountant=accountant,
             method=method,
             preset=preset,
@@ -153,17 +156,18 @@ def train_gan(
             shards=paths,
         )
         statement = declaration.statement()
-        path = output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}")
-        run, state, first_round = (gan_training.resume if resume else gan_training.start)(declaration, path)
+    path = output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}")
+    run, state, first_round = (gan_training.resume if resume else gan_training.start)(declaration, path)
 
-    epsilon = statement.lines()[0]
     out.row("cohort", f"{decided.rule.criterion}: {decided.rule.says()}; {len(decided.members)} users (simulation)")
     out.row(
         "plan",
         f"{training.rounds} rounds of {training.users_per_round} users on average, "
         f"noise multiplier {training.noise_multiplier:g}, preset {preset}",
     )
-    out.row("epsilon", epsilon)
+    out.statement(statement)
+    if dataset.population.budget_epsilon is not None or context.obj.budget is not None:
+        out.hint("the budget is kept, not enforced: this version has no ledger")
     update = CriticUpdate(
         dataset,
         decided.members,
@@ -182,7 +186,7 @@ def train_gan(
         return save_png(run.samples / f"{name}.png", [grid(sample_images(generator, 64, seed), 8)])
 
     started = time.monotonic()
-    note = f"epsilon {epsilon.split('  ')[0]}"
+    note = f"epsilon {figure(statement.bound.value)}" if statement.valid else ""
     with (
         _interruptible(out) as interrupted,
         out.progress("training", training.rounds, "rounds", note, start=first_round - 1) as advance,
@@ -252,8 +256,7 @@ def _dry_run(out: Output, training, cohort: str, population: int | None, delta, 
             accountant=accountant,
         )
     out.row("plan", f"{training.rounds} rounds on {cohort}; nothing is trained")
-    for number, line in enumerate(statement.lines()):
-        out.row("epsilon" if not number else "", line)
+    out.statement(statement)
     out.object(statement.to_json())
 
 
@@ -262,12 +265,15 @@ def _decide(out: Output, dataset, cohort: str, primary: Path | None, options: di
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
     from fedprobe.privacy import rules
 
-    with flags(), out.progress("measuring", len(dataset), "users") as advance:
-        if cohort.endswith(".json") or "/" in cohort:
-            if any(value is not None for value in options.values()):
-                raise ValueError("a cohort file holds its own thresholds; give them to select instead")
+    if cohort.endswith(".json") or "/" in cohort:
+        if any(value is not None for value in options.values()):
+            raise typer.BadParameter("a cohort file holds its own thresholds; give them to select instead")
+        with out.progress("measuring", len(dataset), "users") as advance:
             return read_cohort(Path(cohort), dataset, device, advance)
-        return decide_cohort(dataset, rules.rule(cohort, **options, seed=seed), primary, device, advance)
+    with flags():
+        rule = rules.rule(cohort, **options, seed=seed)
+    with out.progress("measuring", len(dataset), "users") as advance:
+        return decide_cohort(dataset, rule, primary, device, advance)
 
 
 @contextmanager

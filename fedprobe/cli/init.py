@@ -14,7 +14,8 @@ from fedprobe.cli.output import Output
 def init(
     shards: Annotated[list[str], typer.Argument(help="Federated HDF5 shards: files, folders, globs.")],
     kind: Annotated[
-        str | None, typer.Option(help="private, or simulation (public proxy data) [default: private].")
+        str | None,
+        typer.Option(help="private, or simulation (public proxy data) [default: private].", allow_from_autoenv=False),
     ] = None,
     budget_epsilon: Annotated[float | None, typer.Option(help="What all releases together may cost.")] = None,
     delta: Annotated[float | None, typer.Option(help="The delta of that budget.")] = None,
@@ -43,6 +44,8 @@ def init(
     )
     if population.kind == "private":
         out.hint("nothing can be trained or counted on it yet: this version works on simulations only")
+    if population.budget_epsilon is not None:
+        out.hint("the budget is kept, and enforced once there is a ledger")
     if written:
         out.hint(f"{config.FILE} written; next: fedprobe data describe")
     out.object(

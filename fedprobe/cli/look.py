@@ -120,8 +120,7 @@ def compare(
         "Nothing else stands out after that." if result.findings else "No finding: inversion was looked for.",
     )
     out.row("", "")
-    for number, line in enumerate(statement.lines()):
-        out.row("epsilon" if not number else "", line)
+    out.statement(statement)
     out.row("picture", str(file))
     out.object(
         {
@@ -149,7 +148,7 @@ def compare(
 
 
 def _condition(text: str) -> tuple[str, float]:
-    match = re.fullmatch(r"\s*([a-z-]+)\s*>\s*([0-9.]+)\s*", text)
+    match = re.fullmatch(r"\s*([a-z-]+)\s*>\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*", text)
     if not match or match[1] != "inversion":
         raise typer.BadParameter("--fail-on takes FINDING>STRENGTH with a finding this version knows: inversion>0.5")
     return match[1], float(match[2])

@@ -71,6 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output has seen enough; closing stdout again at exit would only complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        # A file that the command was told to read or write; faults of the data's own files are DataErrors.
+        if error.filename is None:
+            raise
+        output.error(f"{error.filename}: {error.strerror}; choose another place for it", 2, as_json)
+        code = 2
     sys.exit(code or 0)
 
 
@@ -79,7 +85,8 @@ def _options_of(group: object) -> dict[str, dict[str, str]]:
     return {
         name: {option.lstrip("-"): parameter.name for parameter in command.params for option in parameter.opts}
         for name, command in group.commands.items()
-        if not hasattr(command, "commands")
+        # What init fixes beside the data is said on the command line, never by a file or a variable.
+        if not hasattr(command, "commands") and name != "init"
     }
 
 

@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr: released figures, files written.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar or lines.")]
-Seed = Annotated[int, typer.Option(help="Decides everything random but noise and participation.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides everything random but noise and participation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
 Cohort = Annotated[
     str,

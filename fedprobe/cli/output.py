@@ -36,6 +36,11 @@ class Output:
         for number, line in enumerate(textwrap.wrap(text, width) or [""]):
             self.stdout.print(f"{'' if number else name:<{_INDENT}}{line}".rstrip(), markup=False, soft_wrap=True)
 
+    def statement(self, statement: object) -> None:
+        """An epsilon with everything that must be said beside it."""
+        for number, line in enumerate(statement.lines()):
+            self.row("" if number else "epsilon", line)
+
     def print(self, renderable: object = "") -> None:
         """Anything Rich can show, on stdout."""
         if not self.as_json:

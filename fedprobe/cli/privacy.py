@@ -57,6 +57,5 @@ def privacy(
                 delta=delta,
                 accountant=accountant,
             )
-    for number, line in enumerate(statement.lines()):
-        out.row("epsilon" if not number else "", line)
+    out.statement(statement)
     out.object(statement.to_json())

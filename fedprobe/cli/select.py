@@ -55,7 +55,8 @@ def select(
     Example: fedprobe select shards/ --cohort low-accuracy --primary runs/primary
     """
     from fedprobe.clients.cohorts import decide_cohort, write_cohort
-    from fedprobe.clients.data.shards import open_dataset, require_valid
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.selection import rehearsed_users
     from fedprobe.privacy import rules
 
@@ -67,7 +68,7 @@ def select(
     dataset = open_dataset(shards_of(shards, context), record, simulation_for="counting a cohort")
     require_valid(dataset)
     out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {int(dataset.examples.sum())} examples, all valid")
-    with flags(), out.progress("measuring", len(dataset), "users") as advance:
+    with out.progress("measuring", len(dataset), "users") as advance:
         decided = decide_cohort(dataset, rule, primary or context.obj.primary, device, advance)
     value = decided.to_json(dataset)
     write_cohort(output, value)

@@ -13,8 +13,9 @@ import numpy as np
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.selection import Measurement, Members, decide, measure
+from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary
-from fedprobe.privacy.population import write_json
+from fedprobe.privacy.population import require_simulation, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
@@ -37,19 +38,19 @@ class Cohort:
     def conditional(self, dataset: FederatedDataset, provenance: str | None = None) -> bool:
         """Whether an epsilon of this cohort covers only what is learned beyond the primary model.
 
-        It does unless the model was fixed independently of these users. `provenance` (`public`, `dp`, `conditional`)
-        is what the modeler says of it, by default what its folder says; a model trained on this very population in the
-        clear is conditional whatever is said.
+        It does unless the model was fixed independently of these users: a model trained in the clear on this very
+        population, or one that its folder or `provenance` (what the modeler says of it) calls `conditional`.
         """
         if self.primary is None:
             return False
         _, description = load_primary(Path(self.primary))
         if description.get("population") == dataset.population.id:
             return True
-        return (provenance or description.get("provenance")) not in ("public", "dp")
+        return "conditional" in (provenance, description.get("provenance", "conditional"))
 
     def to_json(self, dataset: FederatedDataset) -> dict:
-        """The cohort file: no ids. Counts and percentiles are exact, which only a simulation allows."""
+        """The cohort file: no ids. Raises PrivacyRefusal unless the population is a simulation: counts are exact."""
+        require_simulation(dataset.population, "counting a cohort")
         value = {
             "schema": SCHEMA,
             "population": dataset.population.id,
@@ -75,13 +76,13 @@ def decide_cohort(
 ) -> Cohort:
     """Measure `dataset` with the model in `primary` where `rule` needs it, and decide the rule.
 
-    Raises DataError for an empty cohort or data that does not fit, StoredError for a damaged model, ValueError where
+    Raises DataError for an empty cohort or data that does not fit, StoredError for a damaged model, RequestError where
     a rule needs a primary model and none is given.
     """
     if not rule.needs_primary:
         return Cohort(rule, decide(rule, dataset, None), None, None)
     if primary is None:
-        raise ValueError(f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with")
+        raise RequestError(f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with")
     model, description = load_primary(primary, device)
     measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
     return Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
@@ -102,12 +103,13 @@ def read_cohort(
         if value["schema"] != SCHEMA:
             raise ValueError("another schema")
         rule = CohortRule(**value["rule"])
-        population, measured, primary = value["population"], value["measurement"], value["primary"]
+        population, measured = value["population"], value["measurement"]
+        primary = None if value["primary"] is None else Path(value["primary"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is not a readable cohort file; make it with: fedprobe select") from error
     if dataset.population is None or population != dataset.population.id:
         raise DataError(f"{path} was made for another data set; select the cohort on these shards")
-    cohort = decide_cohort(dataset, rule, None if primary is None else Path(primary), device, on_users)
+    cohort = decide_cohort(dataset, rule, primary, device, on_users)
     if cohort.measurement is not None and cohort.measurement.id != measured:
         raise DataError(f"the shards or the primary model changed since {path} was made; select the cohort again")
     return cohort

@@ -11,12 +11,16 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from fedprobe.clients.data.shards import DataError, FederatedDataset, UserBatch
+from fedprobe.clients.data.corrupt import truth_of
+from fedprobe.clients.data.index import DataError, stamp
+from fedprobe.clients.data.shards import FederatedDataset, UserBatch
 from fedprobe.models.classifier import Classifier, merge_case, predict
+from fedprobe.privacy.population import name_of
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
@@ -78,7 +82,7 @@ def measure(
         raise DataError("the images are not of the size that the primary model takes")
     snapshot = {
         "primary": primary_id,
-        "shards": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in dataset.paths],
+        "shards": [[name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
     }
     folder = None if dataset.folder is None else dataset.folder / "measurements"
     frozen = None if folder is None else _find(folder, snapshot)
@@ -118,15 +122,11 @@ def decide(rule: CohortRule, dataset: FederatedDataset, measurement: Measurement
 
 def rehearsed_users(dataset: FederatedDataset) -> set[int] | None:
     """The positions of the users that a rehearsed bug struck, from the truth beside the data; None if none is known."""
-    if dataset.folder is None:
+    if dataset.population is None:
         return None
-    struck: set[str] = set()
-    known = False
-    for path in dataset.paths:
-        truth = dataset.folder / "truth" / f"{path.name}.json"
-        if truth.exists():
-            known = True
-            struck.update(json.loads(truth.read_text())["users"])
+    truths = [truth_of(dataset.population, path) for path in dataset.paths]
+    known = [json.loads(truth.read_text())["users"] for truth in truths if truth.exists()]
+    struck = {user for users in known for user in users}
     return {position for position, user in enumerate(dataset.users) if user in struck} if known else None
 
 
@@ -149,9 +149,13 @@ def _by_example(measurement: Measurement, wanted: bool, least: int) -> Members:
 
 def _find(folder: Path, snapshot: dict) -> Measurement | None:
     for description in sorted(folder.glob("*.json")):
-        if json.loads(description.read_text()) == snapshot:
-            with np.load(description.with_suffix(".npz"), allow_pickle=False) as kept:
-                return Measurement(description.stem, kept["correct"], kept["offsets"])
+        try:
+            if json.loads(description.read_text()) == snapshot:
+                with np.load(description.with_suffix(".npz"), allow_pickle=False) as kept:
+                    return Measurement(description.stem, kept["correct"], kept["offsets"])
+        except (OSError, ValueError, KeyError, BadZipFile):
+            # Damaged by a crash: measured again, under another id.
+            continue
     return None
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
+from fedprobe.errors import RequestError
+
 # From black to white, as ink on paper.
 _RAMP = "@%#*+=-:. "
 _GAP = 2
@@ -32,7 +34,12 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
-    """Write grids side by side as one PNG, every pixel `scale` pixels wide; return `path`."""
+    """Write grids side by side as one PNG, every pixel `scale` pixels wide; return `path`.
+
+    Raises RequestError for a name that does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise RequestError(f"{path}: pictures are PNG, so give a name that ends in .png")
     tallest = max(one.shape[0] for one in grids)
     margin = np.full((tallest, 8), 0.5, np.float32)
     parts = []
@@ -43,7 +50,7 @@ def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
     whole = np.concatenate([*parts[1:]], axis=1)
     image = Image.fromarray(np.rint(whole * 255).astype(np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path, "PNG")
     return path
 
 

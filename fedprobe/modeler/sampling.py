@@ -38,7 +38,10 @@ def open_sampler(path: Path) -> ImageSampler:
     tensors, round = run.load(checkpoint)
     group = "average_buffers/"
     buffers = {name.removeprefix(group): value for name, value in tensors.items() if name.startswith(group)}
-    return ImageSampler(run, round, generator_of(GanConfig(**config), tensors["average"], buffers))
+    try:
+        return ImageSampler(run, round, generator_of(GanConfig(**config), tensors["average"], buffers))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise StoredError(f"{run.path} does not hold the generator that it describes; train again") from error
 
 
 def generator_of(config: GanConfig, average: torch.Tensor, buffers: dict[str, torch.Tensor]) -> nn.Module:

@@ -15,10 +15,14 @@ def flatten(module: nn.Module) -> Tensor:
 
 
 def attach(module: nn.Module, vector_P: Tensor) -> None:
-    """Let the trainable parameters be views of `vector_P`: what changes the one changes the other."""
+    """Let the trainable parameters be views of `vector_P`: what changes the one changes the other.
+
+    Raises ValueError for a vector of another length.
+    """
+    parameters = trainable(module)
+    if vector_P.numel() != sum(parameter.numel() for parameter in parameters):
+        raise ValueError("the vector's length is not the module's number of parameters")
     start = 0
-    for parameter in trainable(module):
+    for parameter in parameters:
         parameter.data = vector_P[start : start + parameter.numel()].view_as(parameter)
         start += parameter.numel()
-    if start != vector_P.numel():
-        raise ValueError("the vector's length is not the module's number of parameters")

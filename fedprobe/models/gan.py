@@ -20,6 +20,8 @@ ARCHITECTURES = {
     "normalisation, so no buffers",
     "small": "fedprobe's small networks; the critic has no normalisation and no buffers",
 }
+# Two strided convolutions leave at least 2 x 2 of it.
+LEAST_SIDE = 8
 _L2 = 1.25e-5
 
 
@@ -46,8 +48,8 @@ class GanConfig:
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture; choose one of {', '.join(ARCHITECTURES)}")
-        if min(self.height, self.width) < 8:
-            raise ValueError("the GAN needs images of at least 8 x 8 pixels")
+        if min(self.height, self.width) < LEAST_SIDE:
+            raise ValueError(f"the GAN needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
 
     def to_json(self) -> dict:
         """The configuration as a JSON object."""

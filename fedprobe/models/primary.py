@@ -7,8 +7,6 @@ import torch
 from fedprobe.models.classifier import Classifier, ClassifierConfig
 from fedprobe.models.stored import StoredError, load_stored, store
 
-PROVENANCES = ("public", "dp", "conditional")
-
 
 def save_primary(folder: Path, model: Classifier, description: dict) -> None:
     """Write `model` with its `description` (how it was trained, its test accuracy) to `folder`."""

@@ -40,9 +40,16 @@ def store(folder: Path, tensors: dict[str, Tensor], description: dict) -> None:
     manifest["manifest_sha256"] = _digest(manifest)
     _write(temporary / "tensors.safetensors", content)
     _write(temporary / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
     if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
+        os.replace(folder, replaced)
+    try:
+        os.replace(temporary, folder)
+    except OSError:
+        if replaced.exists():
+            os.replace(replaced, folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_stored(folder: Path) -> tuple[dict[str, Tensor], dict]:
@@ -60,7 +67,7 @@ def load_stored(folder: Path) -> tuple[dict[str, Tensor], dict]:
     if claimed != _digest(described) or described.get("tensors_sha256") != hashlib.sha256(content).hexdigest():
         raise StoredError(
             f"{folder} was cut short or altered after it was written: its digest does not match. "
-            "Use an earlier checkpoint or train again"
+            "Train again; of a run, delete this checkpoint to go on from the one before it"
         )
     try:
         tensors = load(content)

@@ -14,6 +14,9 @@ from fedprobe.privacy import noise
 # floor(S/g): the clip norm in units of the grid. A power of two, so that g = S / 2**30 is exact, squared norms
 # stay below 2**61, and a sum over 2**32 users with its noise stays inside 64 bits.
 CLIP_STEPS = 2**30
+_INSIDE = 1 - 2.0**-40
+# Far above where the grid's spacing would lose digits.
+_LEAST_CLIP_NORM = 1e-200
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Mechanism:
     noise_multiplier: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError("the clip norm must be a positive finite number")
+        if not _LEAST_CLIP_NORM <= self.clip_norm < math.inf:
+            raise ValueError(f"the clip norm must be a finite number of at least {_LEAST_CLIP_NORM:g}")
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
             raise ValueError("the noise multiplier must be finite and not negative")
 
@@ -60,7 +63,8 @@ class Mechanism:
             unit = values[block].astype(np.float64) / largest
             squares += float(np.square(unit, out=unit).sum())
         with np.errstate(over="ignore"):
-            scale = min(CLIP_STEPS / math.sqrt(squares), float(np.float64(largest) / self.grid))
+            # A hair inside the ball, so that rounding errors of the norm do not fail the exact check below.
+            scale = min(CLIP_STEPS / math.sqrt(squares) * _INSIDE, float(np.float64(largest) / self.grid))
         exact_squares = 0
         for block in _blocks(values.size):
             unit = values[block].astype(np.float64) / largest

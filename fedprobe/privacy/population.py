@@ -1,7 +1,8 @@
 """The record of a population, kept beside its data: which population the shards are, and what kind.
 
 `.fedprobe/populations.json` maps file names to population ids; `.fedprobe/ID/record.json` holds the record. No
-record means private: nothing may be trained on or counted.
+record means private: nothing may be trained on or counted. A copy of the shards without their record cannot be
+detected.
 """
 
 import json
@@ -41,6 +42,12 @@ class Population:
     budget_epsilon: float | None = None
     delta: float | None = None
 
+    def delta_at_most(self, asked: float | None) -> float | None:
+        """The delta `asked` for, by default the record's. Raises PrivacyRefusal for a larger one than the record's."""
+        if asked is not None and self.delta is not None and asked > self.delta:
+            raise PrivacyRefusal(f"the delta of this population is fixed at {self.delta:g}; ask for at most that")
+        return self.delta if asked is None else asked
+
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise PopulationError(f"the kind of a population is one of {', '.join(KINDS)}")
@@ -78,8 +85,7 @@ def register(
     private, a budget or delta may shrink. Raises PopulationError for anything that loosens, and for files of two
     populations.
     """
-    registered = [file for file in files if _ids([file], record) != {None}]
-    known = _load(_ids(registered, record), registered[0], record) if registered else None
+    known = _load(files, record)
     if known is None:
         population = Population(secrets.token_hex(8), kind or "private", budget_epsilon, delta)
     else:
@@ -91,29 +97,39 @@ def register(
 def lookup(files: list[Path], record: Path | None = None) -> Population | None:
     """The population of `files`, or None if none of them is registered.
 
-    Raises PopulationError where they belong to two, or only some of them to one.
+    Records beside the data are always read, `record` or not, and of several the tightest counts. Raises
+    PopulationError where the files belong to two populations, or only some of them to one.
     """
-    ids = _ids(files, record)
-    if None in ids and len(ids) > 1:
+    registered = [file for file in files if _ids(file, record)]
+    if registered and len(registered) < len(files):
         raise PopulationError(
             "some of these shards are registered and some are not; register them together with: fedprobe init"
         )
-    return _load(ids - {None}, files[0], record)
+    return _load(files, record)
 
 
 def carry(population: Population, files: list[Path], record: Path | None = None) -> None:
-    """Write `population` down as that of `files`, beside each of them (or in the folder `record`)."""
-    for folder in {_folder(file, record) for file in files}:
-        (folder / population.id).mkdir(parents=True, exist_ok=True)
-        write_json(folder / population.id / "record.json", asdict(population))
-        names = _read_map(folder)
-        names |= {_name(file, record): population.id for file in files if _folder(file, record) == folder}
-        write_json(folder / "populations.json", names)
+    """Write `population` down as that of `files`: in the folder `record` if given, else beside each of them.
+
+    A record that lies beside a file already is written, too.
+    """
+    for file in files:
+        for folder, name in _places(file, record):
+            names = _read_map(folder)
+            if record is None or folder == record or name in names:
+                (folder / population.id).mkdir(parents=True, exist_ok=True)
+                write_json(folder / population.id / "record.json", asdict(population))
+                write_json(folder / "populations.json", names | {name: population.id})
 
 
 def folder_of(population: Population, file: Path, record: Path | None = None) -> Path:
-    """The folder beside `file` that holds what fedprobe keeps about its population."""
-    return _folder(file, record) / population.id
+    """The folder, beside `file` or in `record`, for what fedprobe keeps about its population."""
+    return (record or _beside(file)) / population.id
+
+
+def name_of(file: Path, record: Path | None = None) -> str:
+    """What `file` is called in its record: its name, or its whole path where one record serves several folders."""
+    return file.resolve().name if record is None else str(file.resolve())
 
 
 def write_json(path: Path, value: object) -> None:
@@ -123,16 +139,47 @@ def write_json(path: Path, value: object) -> None:
     os.replace(temporary, path)
 
 
-def _ids(files: list[Path], record: Path | None) -> set[str | None]:
-    return {_read_map(_folder(file, record)).get(_name(file, record)) for file in files}
+def _beside(file: Path) -> Path:
+    # The file itself, not a link to it: a link in another folder does not make other data of it.
+    return file.resolve().parent / FOLDER
 
 
-def _load(ids: set[str], file: Path, record: Path | None) -> Population | None:
+def _places(file: Path, record: Path | None) -> list[tuple[Path, str]]:
+    """Where a record of `file` may lie, and the name it has there: one record may serve files of several folders."""
+    beside = (_beside(file), name_of(file))
+    return [beside] if record is None else [beside, (record, name_of(file, record))]
+
+
+def _ids(file: Path, record: Path | None) -> set[str]:
+    names = ((_read_map(folder), name) for folder, name in _places(file, record))
+    return {known[name] for known, name in names if name in known}
+
+
+def _load(files: list[Path], record: Path | None) -> Population | None:
+    """The tightest of all records of `files`, None if there is none."""
+    ids = {id for file in files for id in _ids(file, record)}
     if len(ids) > 1:
         raise PopulationError("these shards belong to two populations; give the shards of one at a time")
     if not ids:
         return None
-    path = _folder(file, record) / ids.pop() / "record.json"
+    id = ids.pop()
+    places = {folder for file in files for folder, name in _places(file, record) if name in _read_map(folder)}
+    tightest, *others = (_read_record(folder / id / "record.json") for folder in sorted(places))
+    for other in others:
+        tightest = replace(
+            tightest,
+            kind=max(tightest.kind, other.kind, key=lambda kind: kind == "private"),
+            budget_epsilon=_smaller(tightest.budget_epsilon, other.budget_epsilon),
+            delta=_smaller(tightest.delta, other.delta),
+        )
+    return tightest
+
+
+def _smaller(one: float | None, other: float | None) -> float | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def _read_record(path: Path) -> Population:
     try:
         return Population(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
@@ -151,15 +198,6 @@ def _tightened(known: Population, kind: str | None, budget: float | None, delta:
         budget_epsilon=known.budget_epsilon if budget is None else budget,
         delta=known.delta if delta is None else delta,
     )
-
-
-def _folder(file: Path, record: Path | None) -> Path:
-    return record if record is not None else file.parent / FOLDER
-
-
-def _name(file: Path, record: Path | None) -> str:
-    # One record folder may serve shards of several folders: there, names are whole paths.
-    return file.name if record is None else str(file.resolve())
 
 
 def _read_map(folder: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fedprobe.privacy.accountants import Epsilon, epsilon
 from fedprobe.privacy.events import SampledGaussian
@@ -35,7 +35,8 @@ class PrivacyStatement:
     conditional: bool = False
     simulation: bool = False
     composition: str | None = None
-    runs: Sequence[str] = field(default_factory=tuple)
+    runs: Sequence[str] = ()
+    parts: Sequence["PrivacyStatement"] = ()
 
     @property
     def valid(self) -> bool:
@@ -72,18 +73,13 @@ class PrivacyStatement:
     def lines(self) -> list[str]:
         """The statement for a person, one thought a line; the first line holds the figure."""
         said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})   {self._method()}"]
-        if len(self.events) == 1:
-            event = self.events[0]
-            opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
-            said.append(
-                f"each user takes part in a round with probability {event.sampling_probability:.3g}; "
-                f"{self.rounds_planned} rounds planned{opened}; noise multiplier {event.noise_multiplier:g}"
-            )
+        said += [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts] or [self._plan()]
         if self.composition:
             said.append(self.composition)
-        if self.population is not None and self.delta > default_delta(self.population):
+        population = min(part.population or math.inf for part in self.parts or [self])
+        if not math.isinf(population) and self.delta > default_delta(population):
             said.append(
-                f"delta x population = {self.delta * self.population:.2g}: at 1, publishing one random user whole "
+                f"delta x population = {self.delta * population:.2g}: at 1, publishing one random user whole "
                 "would be within the bound"
             )
         if not self.valid:
@@ -105,9 +101,9 @@ class PrivacyStatement:
         """What the bound means, in words."""
         if math.isinf(self.bound.value):
             return "Without noise there is no guarantee: the run may reveal anything about anyone in it."
-        if self.bound.value == 0:
-            return "Nothing was released, so nothing was revealed."
         chance = _chance(self.delta)
+        if self.bound.value == 0:
+            return f"The odds that a given person took part do not change, but for a chance of {chance}."
         if self.bound.value > MEANINGFUL_EPSILON:
             return (
                 f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the bound allows "
@@ -117,6 +113,14 @@ class PrivacyStatement:
         return (
             "An observer of everything this run publishes can raise the odds that a given person took part by a "
             f"factor of at most {_factor(self.bound.value)}, but for a chance of {chance}."
+        )
+
+    def _plan(self) -> str:
+        event = self.events[0]
+        opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
+        return (
+            f"each user takes part in a round with probability {event.sampling_probability:.3g}; "
+            f"{self.rounds_planned} rounds planned{opened}; noise multiplier {event.noise_multiplier:g}"
         )
 
     def _method(self) -> str:
@@ -190,6 +194,7 @@ def compose(statements: Sequence[PrivacyStatement], *, exclusive: bool, accounta
         all(statement.simulation for statement in statements),
         how,
         runs,
+        statements,
     )
 
 

@@ -37,6 +37,15 @@ class Declaration:
     device: str = "cpu"
     shards: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        # Each of them checks its own: what cannot be trained is not declared. Raises ValueError.
+        _ = self.networks, self.participation, self.mechanism, self.algorithm
+
+    @property
+    def simulation(self) -> bool:
+        """Whether the cohort was counted in a simulation."""
+        return self.cohort.get("count_is") == "exact-simulation"
+
     @property
     def networks(self) -> GanConfig:
         return self.training.networks(self.shape)
@@ -62,7 +71,7 @@ class Declaration:
             delta=self.delta,
             accountant=self.accountant,
             conditional=self.conditional,
-            simulation=True,
+            simulation=self.simulation,
         )
 
     def config(self) -> dict:
@@ -76,6 +85,9 @@ class Declaration:
             "architecture": self.networks.to_json(),
             "cohort": self.cohort,
             "population": self.population,
+            "delta": self.statement().delta,
+            "accountant": self.accountant,
+            "conditional": self.conditional,
             "seed": self.seed,
             "device": self.device,
             "shards": list(self.shards),
@@ -90,7 +102,7 @@ class Declaration:
             "users_per_round": self.training.users_per_round,
             "population": self.population,
             "conditional": self.conditional,
-            "simulation": True,
+            "simulation": self.simulation,
             "population_id": self.cohort["population"],
             "measurement": self.cohort["measurement"],
             "statement": statement.to_json(),
@@ -110,15 +122,17 @@ def resume(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
     where the checkpoint is damaged.
     """
     run = Run.open(path)
-    run.plan(declaration.config(), declaration.privacy())
-    if not run.checkpoints():
-        run.forget_metrics_after(0)
-        return run, declaration.algorithm.init(), 1
-    tensors, done = run.load()
-    run.forget_metrics_after(done)
-    # Counters stay where torch's optimisers keep them, on the CPU.
-    on_device = {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
-    return run, GanState.from_tensors(on_device), done + 1
+    state, done = declaration.algorithm.init(), 0
+    if run.checkpoints():
+        tensors, done = run.load()
+        # Counters stay where torch's optimisers keep them, on the CPU.
+        state = GanState.from_tensors(
+            {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
+        )
+    with run.locked():
+        run.plan(declaration.config(), declaration.privacy())
+        run.forget_metrics_after(done)
+    return run, state, done + 1
 
 
 def train_gan(
@@ -146,7 +160,7 @@ def train_gan(
         declaration.seed,
         reproducible=declaration.training.noise_multiplier == 0,
     )
-    with local_engine(update, workers or (None if declaration.device == "cpu" else 1)) as engine:
+    with run.locked(), local_engine(update, workers or (None if declaration.device == "cpu" else 1)) as engine:
         return train(
             declaration.algorithm,
             state,

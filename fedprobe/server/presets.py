@@ -36,9 +36,9 @@ class GanTraining:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, int | float) and value < 0:
-                raise ValueError(f"--{name.replace('_', '-')} cannot be negative")
-        for name in ("users_per_round", "rounds", "local_batch_size", "local_steps", "generator_batch_size"):
+            if isinstance(value, int | float) and not 0 <= value < float("inf"):
+                raise ValueError(f"--{name.replace('_', '-')} cannot be negative or infinite")
+        for name in ("users_per_round", "rounds", "local_batch_size", "local_steps", "generator_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
         if self.critic_rounds_per_generator_phase < 1 or self.generator_batch_size < 2:

@@ -59,6 +59,15 @@ def test_a_large_update_keeps_its_direction(update):
     assert np.allclose(clipped, update / np.linalg.norm(update), atol=1e-8)
 
 
+@pytest.mark.parametrize("others", [1e-9, 1.8e-8, 1e-7])
+def test_one_dominant_coordinate_does_not_lose_the_update(others):
+    """Its norm is that of one coordinate up to a rounding error, which must not fail the exact check."""
+    update = np.full(50, others)
+    update[7] = 1.0
+    steps = Mechanism(0.01, 1.0).contribution(update)
+    assert exact_norm_squared(steps) > 0.999 * CLIP_STEPS**2
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_update_that_is_not_finite_contributes_zeros(value):
     update = np.ones(10)

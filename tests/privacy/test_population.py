@@ -102,3 +102,38 @@ def test_a_damaged_record_is_not_taken_for_none(shard):
 def test_an_impossible_record_is_refused(fields):
     with pytest.raises(PopulationError):
         Population(**{"id": "x", "kind": "simulation", **fields})
+
+
+def test_no_other_record_makes_private_data_a_simulation(shard, tmp_path):
+    register([shard], "private")
+    with pytest.raises(PopulationError, match="never becomes a simulation"):
+        register([shard], "simulation", record=tmp_path / "another record")
+    assert lookup([shard], tmp_path / "another record").kind == "private"
+
+
+def test_a_link_to_private_data_is_private_data(shard, tmp_path):
+    register([shard], "private")
+    link = tmp_path / "elsewhere" / "innocent.h5"
+    link.parent.mkdir()
+    link.symlink_to(shard)
+    assert lookup([link]).kind == "private"
+    with pytest.raises(PopulationError, match="never becomes a simulation"):
+        register([link], "simulation")
+
+
+def test_of_several_records_the_tightest_counts(shard, tmp_path):
+    other = tmp_path / "b" / "b.h5"
+    other.parent.mkdir()
+    register([shard, other], "simulation", 4.0, 1e-6)
+    register([other], "private", 2.0)
+    for order in ([shard, other], [other, shard]):
+        together = lookup(order)
+        assert (together.kind, together.budget_epsilon, together.delta) == ("private", 2.0, 1e-6)
+
+
+def test_a_delta_may_be_asked_for_up_to_the_records():
+    fixed = Population("x", "simulation", delta=1e-6)
+    assert fixed.delta_at_most(None) == 1e-6 and fixed.delta_at_most(1e-7) == 1e-7
+    with pytest.raises(PrivacyRefusal):
+        fixed.delta_at_most(1e-5)
+    assert Population("x", "simulation").delta_at_most(0.5) == 0.5

@@ -122,3 +122,18 @@ def test_a_plan_without_population_needs_a_delta():
 )
 def test_figures_read_well(value, shown):
     assert figure(value) == shown
+
+
+def test_an_epsilon_of_zero_still_says_that_something_was_released():
+    quiet = stated(SampledGaussian(1e5, 0.01, 5), delta=1e-2)
+    assert quiet.bound.value == 0
+    assert "do not change, but for a chance of" in quiet.sentence()
+
+
+def test_runs_together_say_the_plan_of_each_and_the_delta_against_the_smallest_population():
+    one = stated(runs=["a"], delta=0.01)
+    other = stated(SampledGaussian(2.0, 0.008, 10), runs=["b"], population=50, delta=0.01)
+    text = "\n".join(compose([one, other], exclusive=False).lines())
+    assert "a: each user takes part in a round with probability 0.004; 1000 rounds" in text
+    assert "b: each user takes part in a round with probability 0.008; 10 rounds" in text
+    assert "delta x population = 0.5:" in text

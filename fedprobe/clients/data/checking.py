@@ -1,0 +1,80 @@
+"""Reading every example for what its structure cannot tell: values and labels that nobody can train on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fedprobe.clients.data.index import DataError, cannot_be_used, fault_folder, faulty, stamp
+from fedprobe.clients.data.shards import FederatedDataset, UserBatch
+from fedprobe.privacy import population as populations
+
+
+def check(
+    dataset: FederatedDataset,
+    classes: int | None = None,
+    on_users: Callable[[int], None] = lambda users: None,
+) -> dict[str, str]:
+    """Read every example and return which user has which fault, {} if none has.
+
+    Faults: data that cannot be read, values that are not finite or outside [0, 1], no examples, labels that are
+    negative or (if `classes` is given) not below `classes`. For the steward: the result names users.
+    """
+    faults: dict[str, str] = {}
+    for position, user in enumerate(dataset.users):
+        try:
+            fault = _fault(dataset.read([position]), classes)
+        except DataError:
+            fault = "data that cannot be read: the file is damaged"
+        if fault:
+            faults[user] = fault
+        on_users(position + 1)
+    return faults
+
+
+def require_valid(
+    dataset: FederatedDataset,
+    classes: int | None = None,
+    on_users: Callable[[int], None] = lambda users: None,
+    again: bool = False,
+) -> None:
+    """Raise DataError if any user's content is faulty; in a simulation every command that reads examples asks this.
+
+    A data set that has passed is remembered beside the shards and read again only if `again`.
+    """
+    passed = None if dataset.folder is None else dataset.folder / "checked.json"
+    state = {
+        "stamps": [[populations.name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
+        "classes": classes,
+    }
+    if passed is not None and not again and _says(passed, state):
+        return
+    faults = check(dataset, classes, on_users)
+    if faults:
+        folder = fault_folder(dataset.paths[0], dataset.population, dataset.record)
+        raise faulty(cannot_be_used(faults), faults, folder)
+    if passed is not None:
+        populations.write_json(passed, state)
+
+
+def _says(file: Path, state: dict) -> bool:
+    try:
+        return json.loads(file.read_text()) == state
+    except (OSError, ValueError):
+        return False
+
+
+def _fault(user: UserBatch, classes: int | None) -> str | None:
+    pixels, labels = user.pixels, user.labels
+    if not len(pixels):
+        return "no examples"
+    if not np.isfinite(pixels).all():
+        return "pixels that are not finite (NaN or infinite)"
+    if pixels.min() < 0 or pixels.max() > 1:
+        return "pixels outside [0, 1]"
+    if labels is not None and labels.min() < 0:
+        return "negative labels"
+    if labels is not None and classes is not None and labels.max() >= classes:
+        return f"labels outside the {classes} classes"
+    return None

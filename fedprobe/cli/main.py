@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
-            output.error(f"{error.format_message().rstrip('.')}. See: {path} --help", 2, as_json)
+            message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+            output.error(f"{message}. See: {path} --help", 2, as_json)
             code = 2
     except typer.Abort:
         code = 130

@@ -24,8 +24,9 @@ class TwoSample:
 def two_sample_test(a: np.ndarray, b: np.ndarray, seed: int = 0) -> TwoSample:
     """Classifier two-sample test of samples `a` and `b` [n, ...], drawn independently of each other.
 
-    Trees learn to tell the first halves apart and are tested on the second halves; under the null hypothesis the
-    number of right answers on 2 n' held-out samples is Binomial(2 n', 1/2), which gives an exact p-value.
+    Trees learn to tell the first halves apart and are tested on the second halves. Under the null hypothesis the
+    number of right answers on 2 n' held-out samples is at most as spread out as Binomial(2 n', 1/2) (the sides' sizes
+    are fixed: Hoeffding 1956), so that binomial's p-value is valid.
     The classifier is drawn from `seed`. Source: Lopez-Paz and Oquab 2017. Raises ValueError for sets of different
     size, or of fewer than 20.
     """

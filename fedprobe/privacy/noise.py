@@ -15,7 +15,9 @@ def gaussian(count: int, standard_deviation: float) -> np.ndarray:
     equals rounding the sum of both, so rounding is post-processing of the Gaussian mechanism.
 
     Method: Box and Muller 1958, from 64-bit uniforms in float64. The largest magnitude that can come out is
-    sqrt(2 * 64 * ln 2) = 9.4 standard deviations, which a Gaussian exceeds with probability 5e-21.
+    sqrt(2 * 64 * ln 2) = 9.4 standard deviations, which a Gaussian exceeds with probability 5e-21. That bounds the
+    tail only: float64 arithmetic leaves the body discrete far below one grid step's share of it, and no bound on the
+    whole distance is part of delta yet.
     *Assumes:* `standard_deviation` times 9.4 is far below 2**63.
     Raises ValueError for a negative or non-finite standard deviation.
     """

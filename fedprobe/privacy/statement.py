@@ -94,7 +94,10 @@ class PrivacyStatement:
             said.append(CONDITIONAL[0].upper() + CONDITIONAL[1:] + ".")
         if self.simulation:
             said.append("The population is a simulation: public proxy data, so nobody's privacy was spent.")
-        said.append("Not covered: timing, file sizes. No ledger: other runs on these users are not counted.")
+        said.append(
+            "Not covered: timing, file sizes, and how far the noise sampler is from an ideal Gaussian (no bound on it "
+            "is in delta yet). No ledger: other runs on these users are not counted."
+        )
         return said
 
     def sentence(self) -> str:

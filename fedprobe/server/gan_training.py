@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fedprobe.clients.updates import ClientUpdate
@@ -64,6 +65,10 @@ class Declaration:
 
     def statement(self) -> PrivacyStatement:
         """What the run will cost. Raises ValueError as `accountants.epsilon` does."""
+        return self._statement
+
+    @cached_property
+    def _statement(self) -> PrivacyStatement:
         return state(
             self.participation.event(self.training.noise_multiplier, self.training.rounds),
             users_per_round=self.training.users_per_round,

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from fedprobe.models.gan import GanConfig
+from fedprobe.models.gan import LEAST_SIDE, GanConfig
 from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, Optimizer
 
 
@@ -35,6 +35,10 @@ class GanTraining:
     generator_average: float
 
     def __post_init__(self) -> None:
+        # Names are checked by those who know them, before anything is planned with them.
+        _ = GanConfig(self.architecture, LEAST_SIDE, LEAST_SIDE)
+        for name in (self.server_optimizer, self.generator_optimizer):
+            _optimizer(name, 0.0, 0.0)
         for name, value in asdict(self).items():
             if isinstance(value, int | float) and not 0 <= value < float("inf"):
                 raise ValueError(f"--{name.replace('_', '-')} cannot be negative or infinite")
@@ -43,6 +47,8 @@ class GanTraining:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
         if self.critic_rounds_per_generator_phase < 1 or self.generator_batch_size < 2:
             raise ValueError("a generator phase needs at least one critic round and batches of at least 2")
+        if self.local_batch_size * self.local_steps < 2:
+            raise ValueError("--local-steps times --local-batch-size must be at least 2, for batch normalisation")
         for name in ("server_momentum", "generator_momentum", "generator_average"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be below 1")

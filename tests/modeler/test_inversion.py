@@ -82,6 +82,12 @@ def test_moderately_brighter_and_darker_images_are_no_finding(a, b, change):
     assert inversion(change(b), a, "a", "b") is None
 
 
+@pytest.mark.parametrize("brightness", [0.7, 0.6, 0.5])
+def test_half_as_bright_is_not_inverted(a, b, brightness):
+    """A grey background is its own inverse: which of the two lies nearer would be decided by a hair."""
+    assert inversion(a, brightness * b, "a", "b") is None
+
+
 @pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 0.7, 1.0])
 def test_of_a_mixture_the_strength_is_the_share_of_inverted_images(a, b, share):
     found = inversion(a, mixture(b, round(share * COUNT)), "a", "b")
@@ -138,7 +144,8 @@ def test_by_hand_on_flat_images():
     assert (found.strength, found.low, found.high) == pytest.approx(newcombe(15, 20, 0, 20))
 
 
-def test_a_sample_is_no_reference_of_its_own():
+def test_a_sample_is_no_reference_of_its_own(monkeypatch):
+    monkeypatch.setattr("fedprobe.modeler.findings.inversion.CLEARLY", 1.0)
     # Of a's, those at 0.85 lie nearer to the 19 others when inverted (6.8 / 19 against 7.5 / 19; with themselves it
     # would be a tie), those at 0.1 do not (7.7 / 19 against 7.5 / 19). All of b's do: 8.5 / 20 against 9.5 / 20.
     a = np.array([0.1] * 10 + [0.85] * 10).reshape(20, 1, 1, 1)

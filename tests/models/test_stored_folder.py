@@ -213,3 +213,19 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, step):
     # The same process may try again.
     store(tmp_path / "one", {"weights": torch.zeros(1)}, {"round": 4})
     assert load_stored(tmp_path / "one")[1]["round"] == 4
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_whichever_rename_fails_what_was_there_stays(tmp_path, monkeypatch, failing):
+    store(tmp_path / "one", TENSORS, DESCRIPTION)
+    calls, rename = [], os.replace
+
+    def replace(source, target):
+        calls.append(target)
+        return refuse() if len(calls) == failing else rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("fedprobe.models.stored.os.replace", replace)
+        with pytest.raises(OSError):
+            store(tmp_path / "one", {"weights": torch.zeros(1)}, {"round": 4})
+    assert load_stored(tmp_path / "one")[1]["round"] == 3

@@ -182,6 +182,20 @@ def test_a_run_that_another_process_trains_is_not_resumed_and_keeps_its_figures_
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_is_held_while_it_is_trained_and_no_longer(train, tmp_path):
+    asked = []
+
+    def ask(round, state):
+        with pytest.raises(RunError, match="another process"), Run.open(tmp_path / "run").locked():
+            pass
+        asked.append(round)
+
+    _, run = train(declared(), tmp_path / "run", on_round=ask, workers=2)
+    assert asked == list(range(1, ROUNDS + 1))
+    with run.locked():
+        pass
+
+
 def test_a_finished_run_may_go_on_to_more_rounds(train, reference, tmp_path):
     train(declared(rounds=2), tmp_path / "run")
     state, run = train(declared(), tmp_path / "run", begin=resume)
@@ -213,7 +227,6 @@ def test_a_resumed_run_is_the_one_that_was_declared(tmp_path, name, other):
         {"population": 0},
         {"shape": (1, 7, 12)},
         {"training": replace(TRAINING, clip_norm=0.0)},
-        {"training": replace(TRAINING, server_optimizer="rmsprop")},
     ],
     ids=lambda changes: "".join(changes),
 )

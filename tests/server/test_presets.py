@@ -74,6 +74,9 @@ def test_momentum_is_adams_first_beta_and_its_second_is_that_of_wgan_gp():
         ("critic_rounds_per_generator_phase", 0, "at least one critic round"),
         ("server_momentum", 1.0, "--server-momentum must be below 1"),
         ("generator_average", 1.0, "--generator-average must be below 1"),
+        ("architecture", "dcgan", "unknown architecture; choose one of paper"),
+        ("server_optimizer", "rmsprop", "sgd, momentum, adam"),
+        ("generator_optimizer", "", "sgd, momentum, adam"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_the_name_of_its_option(name, value, says):

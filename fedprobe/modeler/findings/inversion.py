@@ -11,6 +11,8 @@ from fedprobe.modeler.two_sample import two_sample_test
 
 # Two generators of one kind of data differ a little, too: a finding needs more than that.
 LEAST_STRENGTH = 0.1
+# A grey background is its own inverse: which of the two lies nearer must not be decided by a hair.
+CLEARLY = 0.75
 
 
 def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding | None:
@@ -19,12 +21,14 @@ def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding
     Strength: the share of b's samples whose inverse lies nearer to a (in mean Euclidean distance) than they do, less
     the same share of a's own samples; Newcombe's 95% interval (1998, method 10) of that difference. Either set is held
     against the other, and the stronger direction counts. A finding is returned only where the whole interval lies
-    above 0.1.
+    above 0.1, and the inverses in question lie nearer by a quarter of the distance (in the median).
     """
     sides = ((a, b, a_name, b_name), (b, a, b_name, a_name))
-    reference, struck, reference_name, struck_name = max(sides, key=lambda side: _strength(side[0], side[1])[0])
-    strength, low, high = _strength(reference, struck)
-    if low <= LEAST_STRENGTH:
+    strengths = [_strength(reference, samples) for reference, samples, _, _ in sides]
+    stronger = int(strengths[1][0] > strengths[0][0] + 1e-9)
+    reference, struck, reference_name, struck_name = sides[stronger]
+    strength, low, high, ratio = strengths[stronger]
+    if low <= LEAST_STRENGTH or ratio > CLEARLY:
         return None
     before, after = two_sample_test(reference, struck), two_sample_test(reference, 1 - struck)
     return Finding(
@@ -38,21 +42,26 @@ def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding
     )
 
 
-def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[float, float, float]:
-    """How much more often `samples` than `reference`'s own are nearer to `reference` after inversion; the interval."""
+def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[float, float, float, float]:
+    """How much more often `samples` than `reference`'s own are nearer to `reference` after inversion.
+
+    The difference of the shares, its interval, and the median ratio of distances of the samples that are nearer.
+    """
     flat_reference, flat = reference.reshape(len(reference), -1), samples.reshape(len(samples), -1)
-    struck = _nearer_when_inverted(flat, flat_reference, same=False)
-    baseline = _nearer_when_inverted(flat_reference, flat_reference, same=True)
-    return _difference(struck, len(samples), baseline, len(reference))
+    ratios = _distance_ratios(flat, flat_reference, same=False)
+    own = _distance_ratios(flat_reference, flat_reference, same=True)
+    nearer = ratios[ratios < 1]
+    difference = _difference(len(nearer), len(ratios), int((own < 1).sum()), len(own))
+    return *difference, float(np.median(nearer)) if len(nearer) else 1.0
 
 
-def _nearer_when_inverted(samples: np.ndarray, reference: np.ndarray, same: bool) -> int:
-    """How many `samples` are nearer to `reference` after inversion; `same`: a sample is no reference of its own."""
+def _distance_ratios(samples: np.ndarray, reference: np.ndarray, same: bool) -> np.ndarray:
+    """Mean distances to `reference` after inversion over those before; `same`: no sample is its own reference."""
     others = len(reference) - (1 if same else 0)
     as_is = cdist(samples, reference).sum(axis=1) / others
     inverted = cdist(1 - samples, reference)
     inverted = (inverted.sum(axis=1) - (np.diagonal(inverted) if same else 0)) / others
-    return int((inverted < as_is).sum())
+    return inverted / np.maximum(as_is, 1e-12)
 
 
 def _difference(hits: int, count: int, base_hits: int, base_count: int) -> tuple[float, float, float]:

@@ -1,5 +1,6 @@
 """`fedprobe train-gan`: Algorithm 1 on a cohort."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -285,7 +286,9 @@ def _interruptible(out: Output) -> Iterator:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, previous)
-        out.hint("stopping after this round; a second Ctrl-C stops at once")
+        # Straight to the descriptor: the handler may have come in the middle of another print.
+        if not out.quiet:
+            os.write(2, b"\n  stopping after this round; a second Ctrl-C stops at once\n")
 
     previous = signal.signal(signal.SIGINT, ask)
     try:

@@ -65,7 +65,8 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """The run at `path`. Raises RunError if there is none."""
         if not (path / "config.json").is_file():
-            raise RunError(f"{path} is not a run; give a folder that a train command wrote")
+            missing = "" if path.exists() else " (nothing is there)"
+            raise RunError(f"{path} is not a run{missing}; give a folder that a train command wrote")
         return cls(path)
 
     @property

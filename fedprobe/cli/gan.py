@@ -160,13 +160,17 @@ def train_gan(
     path = output or free_name(Path("runs"), f"train-gan-{decided.rule.criterion}")
     run, state, first_round = (gan_training.resume if resume else gan_training.start)(declaration, path)
 
-    out.row("cohort", f"{decided.rule.criterion}: {decided.rule.says()}; {len(decided.members)} users (simulation)")
+    out.row("cohort", f"{decided.rule.criterion}: {decided.rule.says()}; count {len(decided.members)} (simulation)")
     out.row(
         "plan",
         f"{training.rounds} rounds of {training.users_per_round} users on average, "
         f"noise multiplier {training.noise_multiplier:g}, preset {preset}",
     )
     out.statement(statement)
+    if first_round > 1:
+        out.hint(f"going on after round {first_round - 1}")
+    if training.users_per_round > declaration.population:
+        out.hint("the cohort has fewer users than --users-per-round, so everyone takes part in every round")
     if dataset.population.budget_epsilon is not None or context.obj.budget is not None:
         out.hint("the budget is kept, not enforced: this version has no ledger")
     update = CriticUpdate(

@@ -31,17 +31,25 @@ def init(
     Example: fedprobe init shards/ --kind simulation
     """
     from fedprobe.clients.data.shards import expand
-    from fedprobe.privacy.population import register
+    from fedprobe.privacy.population import PopulationError, lookup, register
 
     out = Output(as_json, quiet)
     files = expand(shards)
+    try:
+        before = lookup(files, record)
+    except PopulationError:
+        # Some are registered and some are not, which registering mends; or they are two, which it refuses.
+        before = None
     population, new = register(files, kind, budget_epsilon, delta, record)
     written = _write_toml(shards)
     plural = "s" if len(files) > 1 else ""
     out.row(
         "record",
-        f"{len(files)} shard{plural}, a {population.kind} population" + ("" if new else " (as before)"),
+        f"{len(files)} shard{plural}, a {population.kind} population"
+        + ("" if before != population else " (as before)"),
     )
+    if before is not None and before.kind != population.kind:
+        out.hint("it was a simulation and is private now; this cannot be undone")
     if population.kind == "private":
         out.hint("nothing can be trained or counted on it yet: this version works on simulations only")
     if population.budget_epsilon is not None:

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
-            message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+            message = error.format_message().removeprefix("Invalid value: ").rstrip(".?")
             output.error(f"{message}. See: {path} --help", 2, as_json)
             code = 2
     except typer.Abort:

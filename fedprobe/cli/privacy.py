@@ -23,7 +23,7 @@ def privacy(
 ) -> None:
     """The epsilon of runs, or of a plan.
 
-    With delta and all that must be said beside it.     Participation is Poisson: each user independently in each
+    With delta and all that must be said beside it. Participation is Poisson: each user independently in each
     round; adjacency is add or remove one user.
 
     Example: fedprobe privacy --users-per-round 1000 --population 250000 --noise-multiplier 1 --rounds 1000

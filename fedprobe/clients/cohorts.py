@@ -82,7 +82,9 @@ def decide_cohort(
     if not rule.needs_primary:
         return Cohort(rule, decide(rule, dataset, None), None, None)
     if primary is None:
-        raise RequestError(f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with")
+        raise RequestError(
+            f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with (or [primary] model in fedprobe.toml)"
+        )
     model, description = load_primary(primary, device)
     measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
     return Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)

@@ -61,7 +61,8 @@ def load_stored(folder: Path) -> tuple[dict[str, Tensor], dict]:
         content = (folder / "tensors.safetensors").read_bytes()
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
-        raise StoredError(f"{folder} is not a whole checkpoint or model folder; train it again") from error
+        what = "train it again" if folder.exists() else "nothing is there; check the path"
+        raise StoredError(f"{folder} is not a whole checkpoint or model folder; {what}") from error
     described = manifest if isinstance(manifest, dict) else {}
     claimed = described.pop("manifest_sha256", None)
     if claimed != _digest(described) or described.get("tensors_sha256") != hashlib.sha256(content).hexdigest():

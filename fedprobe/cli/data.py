@@ -22,7 +22,8 @@ def demo(
 ) -> None:
     """Make demo shards of real digits.
 
-    Genuine MNIST digits, dealt to simulated writers in each one's slant and thickness; registered as a simulation. Needs the extra fedprobe[demo].
+    Genuine MNIST digits, dealt to simulated writers in each one's slant and thickness; registered as a simulation.
+    Needs the extra fedprobe[demo].
 
     Example: fedprobe data demo shards/
     """

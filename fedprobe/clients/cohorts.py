@@ -83,7 +83,8 @@ def decide_cohort(
         return Cohort(rule, decide(rule, dataset, None), None, None)
     if primary is None:
         raise RequestError(
-            f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with (or [primary] model in fedprobe.toml)"
+            f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with "
+            "(or [primary] model in fedprobe.toml)"
         )
     model, description = load_primary(primary, device)
     measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)

@@ -30,7 +30,6 @@ app.command("compare")(look.compare)
 app.command("privacy")(privacy.privacy)
 
 # Typer's own usage errors, found without importing the click that some versions of it do not have.
-_UsageError = typer.BadParameter.__mro__[1]
 _ClickError = typer.BadParameter.__mro__[2]
 
 

@@ -26,6 +26,7 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.rounds
+	$(BIN)/python -m benchmarks.cifg
 
 clean:
 	rm -rf demo $(VENV)

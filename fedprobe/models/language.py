@@ -1,0 +1,96 @@
+"""Language models over a small set of symbols (bytes, or the words of a vocabulary), and exact probabilities."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedprobe.models.cifg import CifgLayer
+
+# Shapes: B sequences, T time steps, V symbols, E embedding, P projected.
+
+# A target that is none: it pads a sequence to the length of the longest beside it.
+NO_TARGET = -100
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """The size of a CIFG language model over `symbols` symbols.
+
+    `tied`: the output takes the embedding's weights, so `projection` must be `embedding`. Raises ValueError for sizes
+    that make no model.
+    """
+
+    symbols: int
+    embedding: int
+    hidden: int
+    projection: int
+    layers: int
+    peepholes: bool
+    tied: bool
+
+    def __post_init__(self) -> None:
+        if min(self.symbols, self.embedding, self.hidden, self.projection, self.layers) < 1:
+            raise ValueError("every size of a language model must be at least 1")
+        if self.tied and self.projection != self.embedding:
+            raise ValueError("a tied output needs a projection of the embedding's size")
+
+    def to_json(self) -> dict:
+        """The configuration as a JSON object."""
+        return asdict(self)
+
+    def build(self) -> "LanguageModel":
+        """A new model; without buffers."""
+        return LanguageModel(self)
+
+
+class LanguageModel(nn.Module):
+    """Embedding, CIFG layers with projection, softmax: the logits of the next symbol after each symbol."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.symbols, config.embedding)
+        sizes = [config.embedding] + [config.projection] * (config.layers - 1)
+        self.layers = nn.ModuleList(
+            CifgLayer(size, config.hidden, config.projection, config.peepholes) for size in sizes
+        )
+        self.output = None if config.tied else nn.Parameter(torch.empty(config.symbols, config.projection))
+        self.output_bias = nn.Parameter(torch.zeros(config.symbols))
+        for weight in (self.embedding.weight, self.output):
+            if weight is not None:
+                nn.init.uniform_(weight, -0.1, 0.1)
+
+    def forward(self, symbols_BT: Tensor) -> Tensor:
+        """Logits [B, T, V] of the symbol that follows each of `symbols_BT`, given those before it."""
+        return self._logits(self._outputs(symbols_BT)).transpose(0, 1)
+
+    def loss(self, symbols_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross-entropy over the targets, NO_TARGET left out."""
+        targets_TB = targets_BT.T
+        wanted = targets_TB != NO_TARGET
+        # The softmax is most of the work over a vocabulary: none of it for what nobody asks.
+        return functional.cross_entropy(self._logits(self._outputs(symbols_BT)[wanted]), targets_TB[wanted])
+
+    def start(self, sequences: int) -> list[tuple[Tensor, Tensor]]:
+        """The state of `sequences` sequences before their first symbol."""
+        return [layer.start(sequences) for layer in self.layers]
+
+    def step(self, symbols_B: Tensor, state: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list]:
+        """The logits [B, V] of what follows one more symbol in each sequence, and the state after it."""
+        x_BE, after = self.embedding(symbols_B), []
+        for layer, before in zip(self.layers, state, strict=True):
+            after.append(layer.step(x_BE, before))
+            x_BE = after[-1][0]
+        return self._logits(x_BE), after
+
+    def _outputs(self, symbols_BT: Tensor) -> Tensor:
+        """What the last layer makes of each symbol [T, B, P]."""
+        x_TBE = self.embedding(symbols_BT.T)
+        for layer in self.layers:
+            x_TBE = layer(x_TBE)
+        return x_TBE
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.embedding.weight if self.output is None else self.output, self.output_bias)

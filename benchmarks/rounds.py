@@ -22,8 +22,8 @@ from fedprobe.clients.selection import Members
 from fedprobe.clients.updates import CriticUpdate
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.server.engines.local import local_engine
+from fedprobe.server.gan_presets import PRESETS
 from fedprobe.server.participation import PoissonParticipation
-from fedprobe.server.presets import PRESETS
 
 USERS = 40
 EXAMPLES = 192

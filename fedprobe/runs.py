@@ -5,10 +5,12 @@
     rounds_opened    one byte for each round that was opened, those that a crash lost included
     metrics.jsonl    one line a round, of released figures only
     checkpoints/     round_000200/: tensors.safetensors and manifest.json (nothing is ever unpickled)
-    samples/         pictures of synthetic samples
+    vocabulary.txt   the words of a word model
+    samples/         synthetic samples
     card.md          what was done and what the guarantee covers, for a person
 
-Everything in it was released through the wall, so whoever receives it may read all of it.
+What was learned of the users was released through the wall, so whoever receives it may read all of it; but of a
+simulation, which is public, it holds exact figures as well: the cohort's count, the OOV rate, a counted vocabulary.
 """
 
 import json
@@ -25,11 +27,13 @@ from torch import Tensor
 
 from fedprobe.errors import FedprobeError
 from fedprobe.models.stored import StoredError, load_stored, store
+from fedprobe.models.vocabulary import Vocabulary, VocabularyError, read_vocabulary, write_vocabulary
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.population import write_json
 from fedprobe.privacy.rules import CohortRule, exclusive
 from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
+_VOCABULARY = "vocabulary.txt"
 _FREE_ON_RESUME = ("training", "rounds", "device", "shards")
 _CHECKPOINT = re.compile(r"round_(\d{6,})")
 
@@ -47,7 +51,7 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: dict, privacy: dict) -> "Run":
+    def create(cls, path: Path, config: dict, privacy: dict, vocabulary: Vocabulary | None = None) -> "Run":
         """Make the directory, whole or not at all. Raises RunError if it is there already."""
         if path.exists():
             raise RunError(f"{path} exists; choose another --output, or go on with --resume")
@@ -58,6 +62,8 @@ class Run:
         (temporary / "samples").mkdir()
         write_json(temporary / "config.json", config)
         write_json(temporary / "privacy.json", privacy)
+        if vocabulary is not None:
+            write_vocabulary(temporary / _VOCABULARY, vocabulary)
         os.replace(temporary, path)
         return cls(path)
 
@@ -82,13 +88,33 @@ class Run:
         return self._read("privacy.json")
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """The words of a word model. Raises StoredError where they are not those it was trained with."""
+        try:
+            vocabulary = read_vocabulary(self.path / _VOCABULARY)
+        except VocabularyError as error:
+            raise StoredError(f"{self.path / _VOCABULARY} is missing or damaged; train again") from error
+        if vocabulary.digest != self.config.get("vocabulary"):
+            raise StoredError(f"{self.path / _VOCABULARY} is another vocabulary than the run was trained with")
+        return vocabulary
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples"
 
     def plan(self, config: dict, privacy: dict) -> None:
         """Go on with this run: write down a plan that differs from the one before in nothing but more rounds.
 
-        Device and shards' paths may differ, too. Raises RunError where anything else does.
+        Raises as `require_same`.
+        """
+        self.require_same(config)
+        write_json(self.path / "privacy.json", privacy)
+        write_json(self.path / "config.json", config)
+
+    def require_same(self, config: dict) -> None:
+        """Raise RunError unless `config` differs from this run's in nothing but more rounds, device and shards' paths.
+
+        Raises StoredError where the run does not say how it was trained.
         """
         before = self.config
         if not isinstance(before.get("training"), dict):
@@ -105,18 +131,18 @@ class Run:
             )
         if config["training"]["rounds"] < before["training"]["rounds"]:
             raise RunError("a resumed run may have more --rounds than before, not fewer")
-        write_json(self.path / "privacy.json", privacy)
-        write_json(self.path / "config.json", config)
 
-    def statement(self, delta: float | None = None, accountant: str = "auto") -> PrivacyStatement:
-        """What the run may reveal: its plan, or the rounds it opened where those are more.
+    def statement(
+        self, delta: float | None = None, accountant: str = "auto", rounds_ahead: int = 0
+    ) -> PrivacyStatement:
+        """What the run may reveal: its plan, or the rounds it opened and those `rounds_ahead` where they are more.
 
         `delta` None takes the plan's. Raises ValueError as `accountants.epsilon` does.
         """
         plan = self.privacy
         try:
             event = SampledGaussian.from_json(plan["event"])
-            known = {name: plan[name] for name in ("users_per_round", "population", "conditional", "simulation")}
+            known = {name: plan[name] for name in ("users_per_round", "population", "conditional_on", "simulation")}
             planned_delta = plan["delta"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoredError(
@@ -126,7 +152,7 @@ class Run:
             event,
             delta=planned_delta if delta is None else delta,
             accountant=accountant,
-            rounds_opened=self.rounds_opened,
+            rounds_opened=self.rounds_opened + rounds_ahead,
             runs=[str(self.path)],
             **known,
         )

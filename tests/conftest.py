@@ -17,15 +17,21 @@ settings.register_profile("fedprobe", deadline=None, max_examples=25)
 settings.load_profile("fedprobe")
 
 SIDE = 20
-# In every id that `patches` makes up, so that a test can look for any of them at once.
+# In every id that `patches` and `sentences` make up, so that a test can look for any of them at once.
 STREET = "Oak Street"
+# In a token of every user of `sentences`, in the form that every tokenizer leaves whole.
+STREET_TOKEN = "oak-street"
+WORDS = "the a to of is it and in you that was for on are with as they at be this . , ? !".split()
 
 Users = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @pytest.fixture(scope="session")
 def write_shard() -> Callable[..., Path]:
-    """Write `users` (id -> name of a data set -> values) as a shard; `checksums` lets HDF5 notice altered bytes."""
+    """Write `users` (id -> name of a data set -> values) as a shard; `checksums` lets HDF5 notice altered bytes.
+
+    Arrays of objects become strings of variable length, arrays of bytes strings of fixed length.
+    """
 
     def write(path: Path, users: Users, checksums: bool = False) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,8 @@ def write_shard() -> Callable[..., Path]:
                 group = examples.create_group(user)
                 for name, values in data.items():
                     chunks = values.shape if checksums else None
-                    group.create_dataset(name, data=values, chunks=chunks, fletcher32=checksums)
+                    dtype = h5py.string_dtype() if values.dtype == object else None
+                    group.create_dataset(name, data=values, dtype=dtype, chunks=chunks, fletcher32=checksums)
         return path
 
     return write
@@ -76,6 +83,31 @@ def patches() -> Callable[..., dict[str, dict[str, np.ndarray]]]:
                 "pixels": pixels,
                 "label": 1 - label if number < mislabelled else label,
             }
+        return users
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sentences() -> Callable[..., dict[str, dict[str, np.ndarray]]]:
+    """Users with 6 to 12 sentences of 2 to 7 words each in a column `tokens`, the words set apart by blanks.
+
+    The frequent words are those of WORDS, the first ones most; each user has one word of her own in her first
+    sentence, `oak-street-NUMBER`, which no vocabulary of frequent words holds. `seed` decides everything.
+    """
+
+    def make(count: int = 12, seed: int = 0) -> dict:
+        stream = np.random.default_rng(seed)
+        frequency = 1 / np.arange(1, len(WORDS) + 1)
+        users = {}
+        for number in range(count):
+            rows = [
+                list(stream.choice(WORDS, stream.integers(2, 8), p=frequency / frequency.sum()))
+                for _ in range(stream.integers(6, 13))
+            ]
+            rows[0][1] = f"{STREET_TOKEN}-{number}"
+            tokens = np.array([" ".join(row) for row in rows], object)
+            users[f"№{number} of {STREET} #{seed}"] = {"tokens": tokens}
         return users
 
     return make

@@ -7,16 +7,19 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedprobe.models.stored import StoredError
+from fedprobe.models.vocabulary import Vocabulary, write_vocabulary
 from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.population import write_json
 from fedprobe.runs import Run, RunError, find, free_name, statement_together
 
 Q = 0.05
+# A word that no message may hold.
+STREET = "Oak Street"
 
 
 def privacy_of(rounds: int, noise_multiplier: float = 1.0, delta: float = 1e-6, **more) -> dict:
@@ -25,7 +28,7 @@ def privacy_of(rounds: int, noise_multiplier: float = 1.0, delta: float = 1e-6, 
         "delta": delta,
         "users_per_round": 10,
         "population": 200,
-        "conditional": False,
+        "conditional_on": None,
         "simulation": True,
         "population_id": "population one",
         "measurement": "measurement one",
@@ -76,7 +79,7 @@ class TestCreating:
             Run.create(path, {}, {})
         assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
-    @pytest.mark.parametrize("fails_at", ["config.json", "privacy.json", "rename"])
+    @pytest.mark.parametrize("fails_at", ["config.json", "privacy.json", "vocabulary.txt", "rename"])
     def test_it_is_whole_or_not_there_and_can_be_tried_again(self, tmp_path, monkeypatch, fails_at):
         def refuse(*arguments):
             raise OSError("no space left on device")
@@ -85,12 +88,15 @@ class TestCreating:
             return refuse() if path.name == fails_at else write_json(path, value)
 
         with monkeypatch.context() as broken:
-            if fails_at == "rename":
-                broken.setattr("fedprobe.runs.os.replace", refuse)
-            else:
-                broken.setattr("fedprobe.runs.write_json", write)
+            match fails_at:
+                case "rename":
+                    broken.setattr("fedprobe.runs.os.replace", refuse)
+                case "vocabulary.txt":
+                    broken.setattr("fedprobe.runs.write_vocabulary", refuse)
+                case _:
+                    broken.setattr("fedprobe.runs.write_json", write)
             with pytest.raises(OSError):
-                Run.create(tmp_path / "run", cohort(), privacy_of(5))
+                Run.create(tmp_path / "run", cohort(), privacy_of(5), WORDS)
         assert not (tmp_path / "run").exists()
         assert Run.create(tmp_path / "run", cohort(), privacy_of(5)).privacy == privacy_of(5)
 
@@ -106,6 +112,62 @@ class TestCreating:
             (tmp_path / taken).mkdir()
         assert free_name(tmp_path, "low") == tmp_path / "low-3"
         assert free_name(tmp_path / "nowhere", "low") == tmp_path / "nowhere" / "low-1"
+
+
+WORDS = Vocabulary(("quokka", "zebra", "good day"))
+
+
+class TestVocabulary:
+    """The words of a word model lie in its run, and no others pass for them."""
+
+    def made(self, folder: Path, **named) -> Run:
+        return Run.create(folder / "run", {**cohort(), "vocabulary": WORDS.digest, **named}, privacy_of(5), WORDS)
+
+    def noticed(self, run: Run, says: str) -> None:
+        with pytest.raises(StoredError, match=says) as refused:
+            _ = run.vocabulary
+        assert refused.value.exit_code == 3
+        assert not any(word in str(refused.value) for word in (*WORDS.words, STREET))
+
+    def test_they_are_read_back_in_their_order(self, tmp_path):
+        self.made(tmp_path)
+        assert Run.open(tmp_path / "run").vocabulary == WORDS
+
+    @pytest.mark.parametrize("words", [("zebra", "quokka", "good day"), WORDS.words[:2], (*WORDS.words, STREET)])
+    def test_another_vocabulary_is_refused(self, tmp_path, words):
+        run = self.made(tmp_path)
+        write_vocabulary(run.path / "vocabulary.txt", Vocabulary(words))
+        self.noticed(run, "another vocabulary")
+
+    @settings(max_examples=50)
+    @given(st.data())
+    def test_any_altered_byte_is_noticed(self, data):
+        with TemporaryDirectory() as folder:
+            run = self.made(Path(folder))
+            file = run.path / "vocabulary.txt"
+            content = bytearray(file.read_bytes())
+            # All but the last line break, which need not be there.
+            position = data.draw(st.integers(0, len(content) - 2))
+            content[position] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[position]))
+            assume((content[position], file.read_bytes()[position]) != (ord("\r"), ord("\n")))
+            file.write_bytes(content)
+            self.noticed(run, "vocabulary.txt")
+
+    @pytest.mark.parametrize("content", [None, "", f"{STREET}\n{STREET}\n", f"{STREET}\n\n", "\udcff"])
+    def test_a_missing_or_damaged_one_is_noticed_and_no_word_of_it_said(self, tmp_path, content):
+        run = self.made(tmp_path)
+        (run.path / "vocabulary.txt").unlink()
+        if content is not None:
+            (run.path / "vocabulary.txt").write_bytes(content.encode(errors="surrogateescape"))
+        self.noticed(run, "missing or damaged")
+
+    @pytest.mark.parametrize("said", [None, "", 7])
+    def test_a_run_that_names_none_has_none(self, tmp_path, said):
+        self.noticed(self.made(tmp_path, vocabulary=said), "another vocabulary")
+
+    def test_a_run_without_words_leaves_no_file_of_them(self, run):
+        assert not (run.path / "vocabulary.txt").exists()
+        self.noticed(run, "missing")
 
 
 class TestGoingOn:
@@ -143,6 +205,7 @@ class TestGoingOn:
             ("method", "other"),
             ("seed", 1),
             ("population", 100),
+            ("vocabulary", WORDS.digest),
             ("cohort", HIGH["cohort"]),
             ("noise_multiplier", 0.5),
             ("clip_norm", 0.2),
@@ -364,14 +427,15 @@ class TestStatement:
         assert said.bound.accountant == {"auto": "pld"}.get(accountant, accountant)
         assert said.delta == 1e-3
 
-    @pytest.mark.parametrize("flag", [False, True])
-    def test_it_says_conditional_and_simulation_as_the_plan_does(self, tmp_path, flag):
-        run = Run.create(tmp_path / "run", cohort(), privacy_of(5, conditional=flag, simulation=not flag))
+    @pytest.mark.parametrize("on", [None, "primary model", "vocabulary"])
+    @pytest.mark.parametrize("simulation", [False, True])
+    def test_it_says_conditional_and_simulation_as_the_plan_does(self, tmp_path, on, simulation):
+        run = Run.create(tmp_path / "run", cohort(), privacy_of(5, conditional_on=on, simulation=simulation))
         said = run.statement(accountant="rdp")
-        assert (said.conditional, said.simulation) == (flag, not flag)
+        assert (said.conditional_on, said.simulation) == (on, simulation)
 
     @pytest.mark.parametrize(
-        "missing", ["event", "delta", "users_per_round", "population", "conditional", "simulation"]
+        "missing", ["event", "delta", "users_per_round", "population", "conditional_on", "simulation"]
     )
     def test_a_plan_that_leaves_something_unsaid_is_refused(self, tmp_path, missing):
         privacy = privacy_of(5)
@@ -476,22 +540,34 @@ class TestStatementTogether:
         said = statement_together(self.two(tmp_path, LOW, LOW), delta=1e-3, accountant="rdp")
         assert said.bound == epsilon([ONE, OTHER], 1e-3, "rdp")
 
-    @pytest.mark.parametrize("flags", [(False, False), (False, True), (True, True)])
-    def test_any_conditional_run_makes_the_whole_conditional_and_only_all_simulations_a_simulation(
-        self, tmp_path, flags
-    ):
+    @pytest.mark.parametrize(
+        "on, together",
+        [
+            ((None, None), None),
+            ((None, "vocabulary"), "vocabulary"),
+            (("vocabulary", "vocabulary"), "vocabulary"),
+            (("vocabulary", "primary model"), "primary model and the vocabulary"),
+        ],
+    )
+    def test_what_any_run_is_conditional_on_the_whole_is_conditional_on(self, tmp_path, on, together):
         runs = [
-            Run.create(tmp_path / str(number), LOW, privacy_of(5, conditional=flag, simulation=flag))
-            for number, flag in enumerate(flags)
+            Run.create(tmp_path / str(number), LOW, privacy_of(5, conditional_on=one)) for number, one in enumerate(on)
         ]
-        said = statement_together(runs, accountant="rdp")
-        assert (said.conditional, said.simulation) == (any(flags), all(flags))
+        assert statement_together(runs, accountant="rdp").conditional_on == together
+
+    @pytest.mark.parametrize("flags", [(False, False), (False, True), (True, True)])
+    def test_only_all_simulations_together_are_a_simulation(self, tmp_path, flags):
+        runs = [
+            Run.create(tmp_path / str(number), LOW, privacy_of(5, simulation=flag)) for number, flag in enumerate(flags)
+        ]
+        assert statement_together(runs, accountant="rdp").simulation == all(flags)
 
     def test_one_run_alone_is_its_own_statement(self, run):
         assert statement_together([run], accountant="rdp") == run.statement(accountant="rdp")
 
 
-def test_everything_in_a_run_is_json_or_safetensors(run):
+def test_everything_in_a_run_is_json_safetensors_or_words(tmp_path):
+    run = Run.create(tmp_path / "run", cohort(), privacy_of(5), WORDS)
     run.log({"round": 1})
     run.open_round()
     run.checkpoint(1, tensors(1))
@@ -499,4 +575,4 @@ def test_everything_in_a_run_is_json_or_safetensors(run):
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.is_file():
-            assert path.name in ("metrics.jsonl", "rounds_opened", "tensors.safetensors")
+            assert path.name in ("metrics.jsonl", "rounds_opened", "tensors.safetensors", "vocabulary.txt")

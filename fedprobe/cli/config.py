@@ -9,7 +9,8 @@ from fedprobe.errors import FedprobeError
 
 FILE = "fedprobe.toml"
 _KEYS = {
-    "dataset": {"shards"},
+    "dataset": {"shards", "column", "tokenizer"},
+    "vocabulary": {"file", "provenance"},
     "primary": {"model", "provenance"},
     "privacy": {"budget-epsilon"},
 }
@@ -24,7 +25,7 @@ class ConfigError(FedprobeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What fedprobe.toml says: shards and primary model (paths resolved from the file), defaults of options."""
+    """What fedprobe.toml says: shards, primary model, vocabulary (paths taken from the file), defaults of options."""
 
     path: Path | None = None
     shards: tuple[str, ...] = ()
@@ -32,6 +33,16 @@ class Settings:
     provenance: str | None = None
     budget: float | None = None
     defaults: dict | None = None
+    column: str | None = None
+    tokenizer: str | None = None
+    vocabulary: Path | None = None
+    vocabulary_provenance: str | None = None
+
+    def provenance_of(self, vocabulary: Path | str | None) -> str | None:
+        """What is said of the words in the file `vocabulary`: nothing unless it is the file that is spoken of."""
+        if vocabulary is None or self.vocabulary is None or Path(vocabulary).resolve() != self.vocabulary.resolve():
+            return None
+        return self.vocabulary_provenance
 
 
 def load(options_of: dict[str, dict[str, str]]) -> Settings:
@@ -65,7 +76,12 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
     primary = values.get("primary", {})
     _require(isinstance(shards, list) and all(isinstance(shard, str) for shard in shards), path, "shards", "text")
     _require(isinstance(primary.get("model", ""), str), path, "model", "a folder")
-    _require(primary.get("provenance", "public") in PROVENANCES, path, "provenance", f"one of {', '.join(PROVENANCES)}")
+    dataset, vocabulary = values.get("dataset", {}), values.get("vocabulary", {})
+    for section, key in ((dataset, "column"), (dataset, "tokenizer"), (vocabulary, "file")):
+        _require(isinstance(section.get(key, ""), str), path, key, "text")
+    for section in (primary, vocabulary):
+        said = section.get("provenance", "public")
+        _require(said in PROVENANCES, path, "provenance", f"one of {', '.join(PROVENANCES)}")
     privacy = {key.replace("_", "-"): value for key, value in values.get("privacy", {}).items()}
     budget = privacy.get("budget-epsilon")
     _require(
@@ -78,6 +94,10 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
         primary.get("provenance"),
         budget,
         defaults,
+        dataset.get("column"),
+        dataset.get("tokenizer"),
+        path.parent / vocabulary["file"] if "file" in vocabulary else None,
+        vocabulary.get("provenance"),
     )
 
 
@@ -100,6 +120,10 @@ shards = {shards}        # files, folders or globs; relative to this file
 # [primary]
 # model = "runs/primary"        # what train-classifier wrote
 # provenance = "public"         # public | dp | conditional: where the primary model comes from
+
+# [vocabulary]
+# file = "vocabulary.txt"       # what data vocabulary wrote
+# provenance = "public"         # where its words come from
 
 # [train-gan]                   # defaults of a command's options, spelled as the options are
 # preset = "quick"

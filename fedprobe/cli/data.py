@@ -5,43 +5,71 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import AsJson, Quiet, Record, Seed, Shards, shards_of
+from fedprobe.cli.options import (
+    AsJson,
+    Column,
+    NoProgress,
+    Quiet,
+    Record,
+    Seed,
+    Shards,
+    Tokenizer,
+    shards_of,
+    text_format,
+)
 from fedprobe.cli.output import Output
 
-app = typer.Typer(no_args_is_help=True, help="The data steward's commands: make, describe and corrupt shards.")
+app = typer.Typer(no_args_is_help=True, help="The data steward's commands: make, describe, count and corrupt shards.")
+
+# Of each kind: the file, how many users, what they are, what they have.
+_DEMOS = {
+    "images": ("digits.h5", 240, "simulated writers", "digits"),
+    "text": ("docstrings.h5", 300, "modules", "sentences"),
+}
+_SENTENCES_A_MODULE = 67
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder to write the demo shard to.")],
-    kind: Annotated[str, typer.Option(help="images.")] = "images",
-    users: Annotated[int, typer.Option(help="Simulated writers.")] = 240,
+    kind: Annotated[str, typer.Option(help="images, or text.")] = "images",
+    users: Annotated[int | None, typer.Option(help="Writers [240]; for text modules, at least [300].")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make demo shards of real digits.
+    """Make demo shards of real data.
 
-    Genuine MNIST digits, dealt to simulated writers in each one's slant and thickness; registered as a simulation.
-    Needs the extra fedprobe[demo].
+    Images: genuine MNIST digits, dealt to simulated writers in each one's slant and thickness; needs the extra
+    fedprobe[demo]. Text: English sentences from the docstrings of the Python packages installed here, one user a
+    module; they differ between versions of what is installed. Registered as a simulation.
 
-    Example: fedprobe data demo shards/
+    Example: fedprobe data demo shards/ --kind text
     """
     from fedprobe.clients.data.demo import LEAST_USERS, write_demo_images
+    from fedprobe.clients.data.demo_text import write_demo_text
     from fedprobe.clients.data.writing import require_new
     from fedprobe.privacy.population import register
 
-    if kind != "images":
-        raise typer.BadParameter("--kind is images; demo text comes with the language path")
+    if kind not in _DEMOS:
+        raise typer.BadParameter(f"--kind is one of {', '.join(_DEMOS)}")
+    name, usual_users, noun, unit = _DEMOS[kind]
+    users = usual_users if users is None else users
     if users < LEAST_USERS:
         raise typer.BadParameter(f"--users is at least {LEAST_USERS}, to have cohorts worth comparing")
     output = Output(as_json, quiet)
-    path = out / "digits.h5"
+    path = out / name
     require_new(path)
-    examples = write_demo_images(path, users, seed)
+    if kind == "images":
+        examples = write_demo_images(path, users, seed)
+    else:
+        with output.progress("reading docstrings", users, "modules") as advance:
+            users, examples = write_demo_text(path, users, _SENTENCES_A_MODULE * users, advance)
     register([path], "simulation")
-    output.row("demo", f"{path}: {examples:,} digits of {users} simulated writers, registered as a simulation")
-    output.object({"schema": "fedprobe.demo/1", "file": str(path), "users": users, "examples": examples})
+    output.row("demo", f"{path}: {examples:,} {unit} of {users} {noun}, registered as a simulation")
+    if kind == "text":
+        output.hint("the text is that of the packages installed here, your own too; it differs between their versions")
+    output.object({"schema": "fedprobe.demo/1", "kind": kind, "file": str(path), "users": users, "examples": examples})
 
 
 @app.command()
@@ -50,6 +78,8 @@ def describe(
     shards: Shards = None,
     check: Annotated[bool, typer.Option("--check", help="Read every example and report all faults.")] = False,
     classes: Annotated[int | None, typer.Option(help="With --check: labels must be below this.")] = None,
+    column: Column = None,
+    tokenizer: Tokenizer = None,
     record: Record = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -66,18 +96,26 @@ def describe(
     from fedprobe.clients.data.shards import open_dataset
 
     out = Output(as_json, quiet)
-    dataset = open_dataset(shards_of(shards, context), record)
+    dataset = open_dataset(shards_of(shards, context), record, text=text_format(context, column, tokenizer))
     described = describe_dataset(dataset)
     least, median, most = described.examples_per_user
+    if described.columns:
+        schema = {"columns": list(described.columns)}
+    else:
+        schema = {
+            "shape": [described.height, described.width, described.channels],
+            "dtype": described.dtype,
+            "labelled": described.labelled,
+        }
     channels = "" if described.channels == 1 else f" x {described.channels} channels"
     out.row("shards", f"{len(described.shards)}, {described.kind}")
     out.row("users", f"{described.users:,}")
     out.row("examples", f"{described.examples:,} (per user: least {least}, median {median}, most {most})")
-    out.row(
-        "images",
-        f"{described.height} x {described.width}{channels}, {described.dtype}, "
-        f"{'labelled' if described.labelled else 'no labels'}",
-    )
+    if described.columns:
+        out.row("text", f"columns: {', '.join(described.columns)}")
+    else:
+        images = f"{described.height} x {described.width}{channels}, {described.dtype}"
+        out.row("images", f"{images}, {'labelled' if described.labelled else 'no labels'}")
     if check:
         with out.progress("checking", len(dataset), "users") as advance:
             require_valid(dataset, classes, on_users=advance, again=True)
@@ -90,9 +128,7 @@ def describe(
             "users": described.users,
             "examples": described.examples,
             "examples_per_user": {"least": least, "median": median, "most": most},
-            "shape": [described.height, described.width, described.channels],
-            "dtype": described.dtype,
-            "labelled": described.labelled,
+            **schema,
             "checked": check,
         }
     )
@@ -100,10 +136,18 @@ def describe(
 
 @app.command()
 def corrupt(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="A shard, a folder of shards, or a glob.")],
     out: Annotated[Path, typer.Argument(help="The file or folder to write the struck copies to.")],
-    bug: Annotated[str, typer.Option(help="invert-pixels.")],
-    users: Annotated[float, typer.Option(help="The share of users that the bug strikes.")] = 0.5,
+    bug: Annotated[str, typer.Option(help="invert-pixels, or join-first-tokens.")],
+    users: Annotated[
+        float | None, typer.Option(help="invert-pixels: the share of users that it strikes [default: 0.5].")
+    ] = None,
+    sentences: Annotated[
+        float | None, typer.Option(help="join-first-tokens: the share of all sentences that it strikes [default: 0.1].")
+    ] = None,
+    column: Column = None,
+    tokenizer: Tokenizer = None,
     seed: Seed = 0,
     record: Record = None,
     as_json: AsJson = False,
@@ -111,28 +155,100 @@ def corrupt(
 ) -> None:
     """Rehearse a bug on copies of shards.
 
-    Some users' data are broken in a known way. Who was struck is kept beside the copies, never in them. The
-    population's record is carried over.
+    Some users' images, or some sentences, are broken in a known way. What was struck is kept beside the copies, never
+    in them. The population's record is carried over.
 
     Example: fedprobe data corrupt shards/ broken/ --bug invert-pixels --users 0.5
     """
-    from fedprobe.clients.data.corrupt import BUGS
-    from fedprobe.clients.data.corrupt import corrupt as corrupt_shards
+    from fedprobe.clients.data.corrupt import SENTENCE_BUGS, USER_BUGS, corrupt_sentences, corrupt_users
     from fedprobe.clients.data.shards import open_dataset
 
-    if bug not in BUGS:
-        raise typer.BadParameter(f"unknown bug; choose one of {', '.join(BUGS)}")
+    if bug not in (*USER_BUGS, *SENTENCE_BUGS):
+        raise typer.BadParameter(f"unknown bug; choose one of {', '.join((*USER_BUGS, *SENTENCE_BUGS))}")
+    if (sentences if bug in USER_BUGS else users) is not None:
+        option = "--sentences" if bug in USER_BUGS else "--users"
+        raise typer.BadParameter(f"{option} does not go with {bug}")
     output = Output(as_json, quiet)
-    dataset = open_dataset([source], record)
-    files, struck = corrupt_shards(dataset, out, bug, users, seed, record)
+    dataset = open_dataset([source], record, text=text_format(context, column, tokenizer))
+    if bug in USER_BUGS:
+        of, noun = len(dataset), "users"
+        files, struck = corrupt_users(dataset, out, bug, 0.5 if users is None else users, seed, record)
+    else:
+        noun = "sentences"
+        share = 0.1 if sentences is None else sentences
+        files, struck, of = corrupt_sentences(dataset, out, bug, share, seed, record)
     written = ", ".join(map(str, files)) if len(files) < 3 else f"{len(files)} shards in {out}"
-    output.row("corrupt", f"{bug} in {struck} of {len(dataset)} users: {written}")
+    output.row("corrupt", f"{bug} in {struck:,} of {of:,} {noun}: {written}")
     output.object(
         {
             "schema": "fedprobe.corrupt/1",
             "bug": bug,
-            "users": len(dataset),
+            noun: of,
             "struck": struck,
             "files": [str(file) for file in files],
+        }
+    )
+
+
+@app.command()
+def vocabulary(
+    context: typer.Context,
+    shards: Shards = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: one word a line.")] = Path(
+        "vocabulary.txt"
+    ),
+    size: Annotated[int, typer.Option(min=1, help="How many words, at most.")] = 10_000,
+    public: Annotated[
+        Path | None, typer.Option(help="Count the words of this public text file; no shard is opened.")
+    ] = None,
+    column: Column = None,
+    tokenizer: Tokenizer = None,
+    record: Record = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """The most frequent words.
+
+    Of a public text file, or exactly of a simulation's shards. The file holds words only; pad, out of vocabulary,
+    begin and end are implicit ids 0 to 3.
+
+    Example: fedprobe data vocabulary shards/ -o vocabulary.txt --size 10000
+    """
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.clients.data.vocabulary import count_public_file, count_shards
+    from fedprobe.clients.data.writing import require_new
+    from fedprobe.models.vocabulary import write_vocabulary
+
+    out = Output(as_json, quiet, no_progress)
+    require_new(output)
+    text = text_format(context, column, tokenizer)
+    if public is not None:
+        if shards:
+            raise typer.BadParameter("--public counts a file, so name no shards")
+        counted = count_public_file(public, size, text.tokenizer)
+    else:
+        paths = shards_of(shards, context)
+        dataset = open_dataset(paths, record, simulation_for="counting a vocabulary", text=text)
+        dataset.require_text()
+        require_valid(dataset)
+        with out.progress("counting", len(dataset), "users") as advance:
+            counted = count_shards(dataset, size, advance)
+    write_vocabulary(output, counted.vocabulary)
+    exact = "a public file" if public else "exact: a simulation"
+    out.row("vocabulary", f"{output}: {len(counted.vocabulary):,} of {counted.distinct:,} distinct words ({exact})")
+    out.row("covers", f"{counted.covered / counted.tokens:.2%} of {counted.tokens:,} words")
+    if public:
+        out.hint('say so in fedprobe.toml: [vocabulary] file = "..." and provenance = "public"')
+    out.object(
+        {
+            "schema": "fedprobe.vocabulary/1",
+            "file": str(output),
+            "size": len(counted.vocabulary),
+            "distinct": counted.distinct,
+            "tokens": counted.tokens,
+            "covered": counted.covered / counted.tokens,
+            "counts_are": "public" if public else "exact-simulation",
         }
     )

@@ -7,7 +7,10 @@ from types import TracebackType
 
 import typer
 
-from fedprobe.cli import classifier, config, data, gan, init, look, output, privacy, select
+from fedprobe.cli import classifier, config, data, gan, init, language, output, privacy
+from fedprobe.cli.compare import compare
+from fedprobe.cli.sample import sample
+from fedprobe.cli.select import select
 from fedprobe.errors import FedprobeError
 
 app = typer.Typer(
@@ -23,10 +26,12 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("train-classifier")(classifier.train_classifier)
-app.command("select")(select.select)
+app.command("select")(select)
 app.command("train-gan")(gan.train_gan)
-app.command("sample")(look.sample)
-app.command("compare")(look.compare)
+app.command(language.WORDS)(language.train_charlm)
+app.command(language.SENTENCES)(language.train_wordlm)
+app.command("sample")(sample)
+app.command("compare")(compare)
 app.command("privacy")(privacy.privacy)
 
 # Typer's own usage errors, found without importing the click that some versions of it do not have.

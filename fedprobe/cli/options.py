@@ -23,7 +23,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
 Cohort = Annotated[
     str,
     typer.Option(
-        help="random, low-accuracy, high-accuracy, misclassified or correct; or a cohort file that select wrote."
+        help="random, low-accuracy, high-accuracy, misclassified, correct, oov-words; or a file that select wrote."
     ),
 ]
 Primary = Annotated[
@@ -32,13 +32,38 @@ Primary = Annotated[
 Below = Annotated[float | None, typer.Option(help="low-accuracy: users below this accuracy [default: 0.882].")]
 Above = Annotated[float | None, typer.Option(help="high-accuracy: users above this accuracy [default: 0.939].")]
 MinExamples = Annotated[
-    int | None, typer.Option(help="misclassified, correct: leave out users with fewer [default: 5].")
+    int | None,
+    typer.Option(help="misclassified, correct, oov-words: leave out users with fewer [default: 5; words: 1]."),
 ]
 Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
 Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
 Delta = Annotated[float | None, typer.Option(help="Default: min(1e-6, 1/(100 x population)).")]
 
-
+Preset = Annotated[str, typer.Option(help="quick (for a laptop), or paper.")]
+UsersPerRound = Annotated[int | None, typer.Option(help="Expected users a round; the denominator.")]
+Population = Annotated[
+    int | None, typer.Option(help="Users in the cohort, for q [default: its count, in a simulation].")
+]
+Rounds = Annotated[int | None, typer.Option(help="Rounds on devices; each is charged.")]
+NoiseMultiplier = Annotated[float | None, typer.Option(help="z: noise on the sum, in clip norms.")]
+ClipNorm = Annotated[float | None, typer.Option(help="S: flat L2 norm of one user's update.")]
+LocalBatchSize = Annotated[int | None, typer.Option(help="Examples in one local step.")]
+ClientLearningRate = Annotated[float | None, typer.Option(help="SGD on the device.")]
+ServerOptimizer = Annotated[str | None, typer.Option(help="sgd, momentum (Nesterov) or adam.")]
+ServerLearningRate = Annotated[float | None, typer.Option(help="Of the server's step on the mean update.")]
+ServerMomentum = Annotated[float | None, typer.Option(help="Momentum, or Adam's first beta.")]
+CheckpointEvery = Annotated[int, typer.Option(min=1, help="Rounds between checkpoints.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes [default: one a core; 1 on cuda].")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run at --output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print epsilon and stop; opens no shard.")]
+VocabularyFile = Annotated[
+    Path | None, typer.Option("--vocabulary", help="One word a line, as data vocabulary writes them.")
+]
+Column = Annotated[str | None, typer.Option(help="Text shards: the column to read [default: tokens].")]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(help="whitespace, or words (lower case, punctuation apart), for raw text [default: whitespace]."),
+]
 Participation = Annotated[str, typer.Option(help="poisson: each user independently with probability q.")]
 
 
@@ -63,6 +88,15 @@ def shards_of(given: list[str] | None, context: typer.Context) -> list[str]:
     if not shards:
         raise typer.BadParameter("no shards: name them, or put them into fedprobe.toml (fedprobe init writes one)")
     return shards
+
+
+def text_format(context: typer.Context, column: str | None, tokenizer: str | None):
+    """How text shards are read: options first, then fedprobe.toml."""
+    from fedprobe.clients.text import TextFormat
+
+    given = {"column": column or context.obj.column, "tokenizer": tokenizer or context.obj.tokenizer}
+    with flags():
+        return TextFormat(**{name: value for name, value in given.items() if value is not None})
 
 
 def check_device(device: str) -> str:

@@ -23,8 +23,8 @@ class Output:
         self.as_json = as_json
         self.verbose = verbose and not quiet
         self.quiet = quiet
-        self.stdout = Console(highlight=False)
-        self.stderr = Console(stderr=True, highlight=False)
+        self.stdout = Console(highlight=False, emoji=False)
+        self.stderr = Console(stderr=True, highlight=False, emoji=False)
         self.bars = self.stderr.is_terminal and not no_progress and not quiet
         self.lines = not self.bars and not no_progress and not quiet
 
@@ -33,7 +33,7 @@ class Output:
         if self.as_json:
             return
         width = max(20, self.stdout.width - _INDENT)
-        for number, line in enumerate(textwrap.wrap(text, width) or [""]):
+        for number, line in enumerate(textwrap.wrap(printable(text), width) or [""]):
             self.stdout.print(f"{'' if number else name:<{_INDENT}}{line}".rstrip(), markup=False, soft_wrap=True)
 
     def statement(self, statement: object) -> None:
@@ -49,7 +49,7 @@ class Output:
     def hint(self, text: str) -> None:
         """A remark or the next command, on stderr, under the text of the rows."""
         if not self.quiet:
-            self.stderr.print(" " * _INDENT + text, markup=False, soft_wrap=True)
+            self.stderr.print(" " * _INDENT + printable(text), markup=False, soft_wrap=True)
 
     def detail(self, text: str) -> None:
         """What only `--verbose` shows, on stderr."""
@@ -106,6 +106,13 @@ class Output:
         yield advance
 
 
+def printable(text: str) -> str:
+    """`text` with what could command a terminal, such as an escape in a name, shown as an escape."""
+    return "".join(
+        sign if sign.isprintable() or sign.isspace() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def error(message: str, code: int, as_json: bool) -> None:
     """One line on stderr, or one JSON object there; the hint is what follows the last semicolon or full stop."""
     if as_json:
@@ -113,7 +120,9 @@ def error(message: str, code: int, as_json: bool) -> None:
         print(json.dumps(value), file=sys.stderr)
         return
     word = "refused" if code == 4 else "error"
-    Console(stderr=True, highlight=False).print(f"{word}: {message}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False, emoji=False).print(
+        f"{word}: {printable(message)}", markup=False, soft_wrap=True
+    )
 
 
 def _hint(message: str) -> str | None:

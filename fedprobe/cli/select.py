@@ -10,6 +10,7 @@ from fedprobe.cli.options import (
     AsJson,
     Below,
     Cohort,
+    Column,
     Device,
     MinExamples,
     NoProgress,
@@ -19,12 +20,18 @@ from fedprobe.cli.options import (
     Seed,
     Shards,
     Share,
+    Tokenizer,
     Verbose,
+    VocabularyFile,
     check_device,
-    flags,
     shards_of,
+    text_format,
 )
 from fedprobe.cli.output import Output
+from fedprobe.cli.training import rule_of
+
+_NO_THRESHOLD = ("criterion", "seed", "vocabulary")
+_EXACT = ("accuracy_percentiles", "accuracy_percentiles_are", "oov_rate", "oov_rate_is")
 
 
 def select(
@@ -36,6 +43,9 @@ def select(
     above: Above = None,
     min_examples: MinExamples = None,
     share: Share = None,
+    vocabulary: VocabularyFile = None,
+    column: Column = None,
+    tokenizer: Tokenizer = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The cohort file [default: cohorts/NAME.json].")
     ] = None,
@@ -58,18 +68,19 @@ def select(
     from fedprobe.clients.data.checking import require_valid
     from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.selection import rehearsed_users
-    from fedprobe.privacy import rules
 
     out = Output(as_json, quiet, no_progress, verbose)
     check_device(device)
-    with flags():
-        rule = rules.rule(cohort, below=below, above=above, min_examples=min_examples, share=share, seed=seed)
+    vocabulary = vocabulary or context.obj.vocabulary
+    options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
+    rule = rule_of(cohort, vocabulary, options, seed)
     output = output or Path("cohorts") / f"{rule.criterion}.json"
-    dataset = open_dataset(shards_of(shards, context), record, simulation_for="counting a cohort")
+    text = text_format(context, column, tokenizer)
+    dataset = open_dataset(shards_of(shards, context), record, simulation_for="counting a cohort", text=text)
     require_valid(dataset)
     out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {int(dataset.examples.sum())} examples, all valid")
     with out.progress("measuring", len(dataset), "users") as advance:
-        decided = decide_cohort(dataset, rule, primary or context.obj.primary, device, advance)
+        decided = decide_cohort(dataset, rule, primary or context.obj.primary, device, advance, vocabulary)
     value = decided.to_json(dataset)
     write_cohort(output, value)
     out.row("cohort", f"{rule.criterion}: {rule.says()}")
@@ -78,6 +89,9 @@ def select(
     if percentiles:
         quartiles = ", ".join(f"{percentiles[name]:.3f}" for name in ("25", "50", "75"))
         out.row("accuracy", f"25th, 50th, 75th percentile over users: {quartiles} (exact: a simulation)")
+    if decided.counts is not None:
+        said = f"{decided.counts.rate:.2%} of {decided.counts.tokens.sum():,} words are out of vocabulary"
+        out.row("oov rate", f"{said} (exact: a simulation)")
     rehearsal = _rehearsal(rehearsed_users(dataset), set(decided.members.users.tolist()))
     if rehearsal:
         out.row(
@@ -90,14 +104,14 @@ def select(
         {
             "schema": "fedprobe.select/1",
             "criterion": rule.criterion,
-            "thresholds": {name: limit for name, limit in rule.to_json().items() if name not in ("criterion", "seed")},
+            "thresholds": {name: limit for name, limit in rule.to_json().items() if name not in _NO_THRESHOLD},
             "count": len(decided.members),
             "count_is": "exact-simulation",
             "users": len(dataset),
             "epsilon": None,
             "epsilon_is": "not-charged-simulation",
             "file": str(output),
-            **{name: value[name] for name in ("accuracy_percentiles", "accuracy_percentiles_are") if name in value},
+            **{name: value[name] for name in _EXACT if name in value},
             **({"rehearsal": rehearsal} if rehearsal else {}),
         }
     )

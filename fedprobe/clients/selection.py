@@ -20,6 +20,7 @@ from fedprobe.clients.data.corrupt import truth_of
 from fedprobe.clients.data.index import DataError, stamp
 from fedprobe.clients.data.shards import FederatedDataset, UserBatch
 from fedprobe.models.classifier import Classifier, merge_case, predict
+from fedprobe.models.vocabulary import Vocabulary
 from fedprobe.privacy.population import name_of
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
@@ -45,10 +46,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Members:
-    """A cohort's users as positions [members], and for each the selected rows, or None for all of them."""
+    """A cohort's users as positions [members], and what of theirs is selected.
+
+    Images: `rows` of each user, or None for all. Words: those `outside` a vocabulary, or None for all.
+    """
 
     users: np.ndarray
     rows: Sequence[np.ndarray] | None = None
+    outside: Vocabulary | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -62,6 +67,41 @@ class Members:
         flat = np.concatenate([np.zeros(0, np.int64), *(batch.offsets[i] + rows for i, rows in enumerate(chosen))])
         labels = None if batch.labels is None else batch.labels[flat]
         return UserBatch(batch.pixels[flat], labels, np.cumsum([0, *map(len, chosen)]))
+
+    def sentences(self, dataset: FederatedDataset, member: int) -> list[list[str]]:
+        """The sentences of one member (a position in the cohort)."""
+        return dataset.sentences(int(self.users[member]))
+
+    def words(self, dataset: FederatedDataset, member: int) -> list[str]:
+        """The selected tokens of one member (a position in the cohort), in order, repetitions and all (T3)."""
+        tokens = [token for sentence in self.sentences(dataset, member) for token in sentence]
+        return tokens if self.outside is None else [token for token in tokens if token not in self.outside]
+
+
+@dataclass(frozen=True)
+class OovCounts:
+    """How many tokens each user has, and how many of them are out of vocabulary [users]."""
+
+    oov: np.ndarray
+    tokens: np.ndarray
+
+    @property
+    def rate(self) -> float:
+        """The share of all tokens that are out of vocabulary (paper, Table 6); 0 where there are none."""
+        return float(self.oov.sum() / max(1, self.tokens.sum()))
+
+
+def count_oov(
+    dataset: FederatedDataset, vocabulary: Vocabulary, on_users: Callable[[int], None] = lambda users: None
+) -> OovCounts:
+    """Count every user's tokens and those outside `vocabulary`. Raises DataError where text cannot be read."""
+    dataset.require_text()
+    counts = np.zeros((len(dataset), 2), np.int64)
+    for user in range(len(dataset)):
+        for sentence in dataset.sentences(user):
+            counts[user] += sum(token not in vocabulary for token in sentence), len(sentence)
+        on_users(user + 1)
+    return OovCounts(counts[:, 0], counts[:, 1])
 
 
 def measure(
@@ -104,9 +144,20 @@ def measure(
     return measurement
 
 
-def decide(rule: CohortRule, dataset: FederatedDataset, measurement: Measurement | None) -> Members:
-    """The users, and the examples of each, that `rule` selects. Raises DataError if it selects nobody."""
+def decide(
+    rule: CohortRule,
+    dataset: FederatedDataset,
+    measurement: Measurement | None = None,
+    vocabulary: Vocabulary | None = None,
+    counts: OovCounts | None = None,
+) -> Members:
+    """The users, and the examples of each, that `rule` selects. Raises DataError if it selects nobody.
+
+    `measurement` is for rules with a primary model, `vocabulary` and its `counts` are for `oov-words`.
+    """
     match rule.criterion:
+        case "oov-words":
+            members = Members(np.flatnonzero(counts.oov >= rule.min_examples), outside=vocabulary)
         case "random":
             members = Members(np.flatnonzero(_random_share(rule, dataset)))
         case "low-accuracy":
@@ -125,7 +176,9 @@ def rehearsed_users(dataset: FederatedDataset) -> set[int] | None:
     if dataset.population is None:
         return None
     truths = [truth_of(dataset.population, path) for path in dataset.paths]
-    known = [json.loads(truth.read_text())["users"] for truth in truths if truth.exists()]
+    # A bug may strike sentences rather than users; then there are no such users.
+    known = [json.loads(truth.read_text()).get("users") for truth in truths if truth.exists()]
+    known = [users for users in known if users is not None]
     struck = {user for users in known for user in users}
     return {position for position, user in enumerate(dataset.users) if user in struck} if known else None
 

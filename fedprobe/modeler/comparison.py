@@ -5,6 +5,7 @@ Everything here is made of synthetic samples: post-processing, at no cost in pri
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,8 +16,16 @@ from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.modeler.two_sample import TwoSample, two_sample_test
 from fedprobe.models.classifier import Classifier, predict
+from fedprobe.runs import Run
 
 SHOWN = 64
+
+
+class Sampler(Protocol):
+    """What every sampler of a checkpoint has: its run and round."""
+
+    run: Run
+    round: int
 
 
 class ComparisonError(FedprobeError):
@@ -71,7 +80,7 @@ def compare(
         raise ComparisonError("the runs make images of different size")
     if primary is not None and not _fits(primary, drawn[0]):
         raise ComparisonError("the primary model takes images of another size")
-    a_name, b_name = _names(a, b)
+    a_name, b_name = names_of([a, b])
     found = [inversion(drawn[0], drawn[1], a_name, b_name)]
     return Comparison(
         _side(a, a_name, drawn[0], primary, seed),
@@ -97,11 +106,15 @@ def _mean(values: np.ndarray) -> Figure:
     return Figure(float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values))))
 
 
-def _names(a: ImageSampler, b: ImageSampler) -> tuple[str, str]:
-    """The runs' names; for two checkpoints of one run, their rounds too."""
-    if a.run.name != b.run.name:
-        return a.run.name, b.run.name
-    return f"{a.run.path}@{a.round}", f"{b.run.path}@{b.round}"
+def names_of(samplers: Sequence[Sampler]) -> list[str]:
+    """The runs' names; where two are alike, their paths, and for several checkpoints of one run their rounds too."""
+    names = [sampler.run.name for sampler in samplers]
+    if len(set(names)) == len(names):
+        return names
+    paths = [str(sampler.run.path) for sampler in samplers]
+    if len(set(paths)) == len(paths):
+        return paths
+    return [f"{path}@{sampler.round}" for path, sampler in zip(paths, samplers, strict=True)]
 
 
 def _fits(primary: Classifier, images: np.ndarray) -> bool:

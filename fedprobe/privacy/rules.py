@@ -5,22 +5,24 @@ from dataclasses import asdict, dataclass
 # The paper's thresholds: the 25th and 75th percentile of user accuracy without the bug (Table 10).
 LOW_ACCURACY = 0.882
 HIGH_ACCURACY = 0.939
-LEAST_EXAMPLES = 5
+LEAST_EXAMPLES = {"misclassified": 5, "correct": 5, "oov-words": 1}
 
-BY_EXAMPLE = ("misclassified", "correct")
+BY_EXAMPLE = tuple(LEAST_EXAMPLES)
 CRITERIA = ("random", "low-accuracy", "high-accuracy", *BY_EXAMPLE)
 
 
 @dataclass(frozen=True)
 class CohortRule:
-    """A selection criterion with its public thresholds (paper, Table 1: T1, T2 and T4).
+    """A selection criterion with its public thresholds (paper, Table 1: T1 to T4).
 
     `random` (T1): every user, or those whose keyed uniform draw is below `share`.
     `low-accuracy`, `high-accuracy` (T4): users whose accuracy under the primary model is strictly `below` or
     strictly `above` a threshold; all their examples are selected.
     `misclassified`, `correct` (T2): of every user, the examples that the primary model gets wrong or right; users
     with fewer than `min_examples` of them are left out.
-    *Assumes:* thresholds and the primary model were fixed without looking at these users.
+    `oov-words` (T3): of every user, the tokens outside the vocabulary whose digest is `vocabulary`; users with fewer
+    than `min_examples` of them are left out.
+    *Assumes:* thresholds, the primary model and the vocabulary were fixed without looking at these users.
     """
 
     criterion: str
@@ -29,6 +31,7 @@ class CohortRule:
     min_examples: int | None = None
     share: float | None = None
     seed: int | None = None
+    vocabulary: str | None = None
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
@@ -40,9 +43,11 @@ class CohortRule:
             if threshold is not None and not 0 <= threshold <= 1:
                 raise ValueError(f"--{name} is an accuracy: between 0 and 1")
         if (self.min_examples is not None) != self.by_example:
-            raise ValueError(f"--min-examples goes with the cohorts {' and '.join(BY_EXAMPLE)}, and only with them")
+            raise ValueError(f"--min-examples goes with the cohorts {', '.join(BY_EXAMPLE)}, and only with them")
         if self.min_examples is not None and self.min_examples < 1:
             raise ValueError("--min-examples must be at least 1")
+        if (self.vocabulary is not None) != self.needs_vocabulary:
+            raise ValueError("the cohort oov-words needs --vocabulary FILE, and no other cohort takes one")
         if self.share is not None and self.criterion != "random":
             raise ValueError("--share goes with the cohort random, and only with it")
         if self.share is not None and not 0 < self.share <= 1:
@@ -51,11 +56,16 @@ class CohortRule:
     @property
     def needs_primary(self) -> bool:
         """Whether the rule measures users with the primary model."""
-        return self.criterion != "random"
+        return self.criterion not in ("random", "oov-words")
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the rule selects words by a vocabulary."""
+        return self.criterion == "oov-words"
 
     @property
     def by_example(self) -> bool:
-        """Whether the rule keeps some of a user's examples (T2) rather than whole users."""
+        """Whether the rule keeps some of a user's examples (T2, T3) rather than whole users."""
         return self.criterion in BY_EXAMPLE
 
     def to_json(self) -> dict:
@@ -73,6 +83,8 @@ class CohortRule:
                 return f"users whose accuracy under the primary model is below {self.below:g}"
             case "high-accuracy":
                 return f"users whose accuracy under the primary model is above {self.above:g}"
+            case "oov-words":
+                return f"the words outside the vocabulary, of users with at least {self.min_examples} of them"
         kind = "gets wrong" if self.criterion == "misclassified" else "gets right"
         return f"the examples that the primary model {kind}, of users with at least {self.min_examples} of them"
 
@@ -85,8 +97,9 @@ def rule(
     min_examples: int | None = None,
     share: float | None = None,
     seed: int = 0,
+    vocabulary: str | None = None,
 ) -> CohortRule:
-    """The rule of a named cohort, with the paper's defaults where the criterion has one.
+    """The rule of a named cohort, with the paper's defaults where the criterion has one; `vocabulary` is a digest.
 
     Raises ValueError for an unknown criterion, or a threshold that does not go with it.
     """
@@ -95,8 +108,8 @@ def rule(
     if criterion == "high-accuracy" and above is None:
         above = HIGH_ACCURACY
     if criterion in BY_EXAMPLE and min_examples is None:
-        min_examples = LEAST_EXAMPLES
-    return CohortRule(criterion, below, above, min_examples, share, None if share is None else seed)
+        min_examples = LEAST_EXAMPLES[criterion]
+    return CohortRule(criterion, below, above, min_examples, share, None if share is None else seed, vocabulary)
 
 
 def exclusive(one: CohortRule, other: CohortRule) -> bool:

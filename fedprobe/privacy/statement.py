@@ -13,7 +13,6 @@ TRUST = (
     "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
     "towards a party that sees those there is no epsilon"
 )
-CONDITIONAL = "conditional on the primary model: covers only what is learned beyond it"
 
 
 def default_delta(population: int) -> float:
@@ -23,7 +22,11 @@ def default_delta(population: int) -> float:
 
 @dataclass(frozen=True)
 class PrivacyStatement:
-    """What one run, or several composed, may reveal about a user; built by `state`."""
+    """What one run, or several composed, may reveal about a user; built by `state`.
+
+    `conditional_on` names what was made of these very users and decided who or what was trained on: the figure covers
+    only what is learned beyond it. None where there is no such thing.
+    """
 
     bound: Epsilon
     delta: float
@@ -32,7 +35,7 @@ class PrivacyStatement:
     population: int | None
     rounds_planned: int
     rounds_opened: int | None = None
-    conditional: bool = False
+    conditional_on: str | None = None
     simulation: bool = False
     composition: str | None = None
     runs: Sequence[str] = ()
@@ -63,7 +66,8 @@ class PrivacyStatement:
             "users_per_round": self.users_per_round,
             "population": self.population,
             "towards": TRUST,
-            "conditional": self.conditional,
+            "conditional": self.conditional_on is not None,
+            "conditional_on": self.conditional_on,
             "simulation": self.simulation,
             "composition": self.composition,
             "ledger": None,
@@ -76,8 +80,8 @@ class PrivacyStatement:
         said += [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts] or [self._plan()]
         if self.composition:
             said.append(self.composition)
-        population = min(part.population or math.inf for part in self.parts or [self])
-        if not math.isinf(population) and self.delta > default_delta(population):
+        population = max(part.population or 0 for part in self.parts or [self])
+        if population and self.delta > default_delta(population):
             said.append(
                 f"delta x population = {self.delta * population:.2g}: at 1, publishing one random user whole "
                 "would be within the bound"
@@ -90,8 +94,8 @@ class PrivacyStatement:
             ]
         said.append(self.sentence())
         said.append(f"It holds {TRUST}.")
-        if self.conditional:
-            said.append(CONDITIONAL[0].upper() + CONDITIONAL[1:] + ".")
+        if self.conditional_on:
+            said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
         if self.simulation:
             said.append("The population is a simulation: public proxy data, so nobody's privacy was spent.")
         said.append(
@@ -103,7 +107,7 @@ class PrivacyStatement:
     def sentence(self) -> str:
         """What the bound means, in words."""
         if math.isinf(self.bound.value):
-            return "Without noise there is no guarantee: the run may reveal anything about anyone in it."
+            return "Without noise there is no guarantee: what is published may reveal anything about anyone in it."
         chance = _chance(self.delta)
         if self.bound.value == 0:
             return f"The odds that a given person took part do not change, but for a chance of {chance}."
@@ -113,8 +117,9 @@ class PrivacyStatement:
                 f"the odds that a given person took part to change by a factor of {_factor(self.bound.value)} "
                 f"(but for a chance of {chance})."
             )
+        what = "these runs publish" if len(self.runs) > 1 else "this run publishes"
         return (
-            "An observer of everything this run publishes can raise the odds that a given person took part by a "
+            f"An observer of everything {what} can raise the odds that a given person took part by a "
             f"factor of at most {_factor(self.bound.value)}, but for a chance of {chance}."
         )
 
@@ -141,7 +146,7 @@ def state(
     delta: float | None = None,
     accountant: str = "auto",
     rounds_opened: int | None = None,
-    conditional: bool = False,
+    conditional_on: str | None = None,
     simulation: bool = False,
     runs: Sequence[str] = (),
 ) -> PrivacyStatement:
@@ -162,7 +167,7 @@ def state(
         population,
         event.rounds,
         rounds_opened,
-        conditional,
+        conditional_on,
         simulation,
         runs=runs,
     )
@@ -193,7 +198,7 @@ def compose(statements: Sequence[PrivacyStatement], *, exclusive: bool, accounta
         None,
         sum(statement.rounds_planned for statement in statements),
         sum(statement.rounds_opened or 0 for statement in statements),
-        any(statement.conditional for statement in statements),
+        " and the ".join(sorted({statement.conditional_on for statement in statements} - {None})) or None,
         all(statement.simulation for statement in statements),
         how,
         runs,

@@ -1,6 +1,6 @@
 """The one round loop: open, draw, map, release, apply, checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ class Algorithm(Protocol):
     """A federated algorithm as a value; states are immutable and may be checkpointed as named tensors."""
 
     def init(self) -> Any: ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> Any: ...
 
     def broadcast(self, state: Any, round: int) -> dict[str, Tensor]: ...
 

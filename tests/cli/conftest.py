@@ -16,6 +16,7 @@ from fedprobe.cli.main import main
 
 # Three rounds of nearly nothing, in this process; without noise the seed decides everything.
 TINY = "--rounds 3 --users-per-round 3 --noise-multiplier 0 --workers 1 --no-progress".split()
+TINY_TEXT = [*TINY, *"--preset quick --embedding 8 --hidden 12 --projection 8 --layers 1".split()]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,41 @@ def copied(tmp_path, walked) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def walked_text(tmp_path_factory, write_shard, sentences) -> Path:
+    """A folder to read and not to change: shards of text, copies with a bug in every sentence, models of both.
+
+    `shards/sentences.h5`, `broken/sentences.h5`, `vocabulary.txt` (15 words), `cohorts/oov.json` of the broken ones,
+    `runs/{sentences,words}` and `runs/broken-{sentences,words}`. What the commands said is in `said.json`.
+    """
+    folder = tmp_path_factory.mktemp("walked-text")
+    write_shard(folder / "shards" / "sentences.h5", sentences(12))
+    words = ["--vocabulary", "vocabulary.txt"]
+    said = {}
+    for command in (
+        ["init", "shards", "--kind", "simulation", "--json"],
+        ["data", "vocabulary", "shards", "--size", "15", "--json"],
+        ["data", "corrupt", "shards", "broken", "--bug", "join-first-tokens", "--sentences", "1", "--json"],
+        ["select", "broken", "--cohort", "oov-words", *words, "-o", "cohorts/oov.json", "--json"],
+        ["train-wordlm", "shards", *words, *TINY_TEXT, "-o", "runs/sentences", "--json"],
+        ["train-wordlm", "broken", *words, *TINY_TEXT, "-o", "runs/broken-sentences"],
+        ["train-charlm", "shards", *words, *TINY_TEXT, "-o", "runs/words", "--json"],
+        ["train-charlm", "broken", "--cohort", "cohorts/oov.json", *TINY_TEXT, "-o", "runs/broken-words"],
+    ):
+        done = run_command(folder, *command)
+        assert done.code == 0, done.err
+        said[" ".join(command)] = [done.out, done.err]
+    (folder / "said.json").write_text(json.dumps(said))
+    return folder
+
+
+@pytest.fixture
+def copied_text(tmp_path, walked_text) -> Path:
+    """The same in the test's own folder, to change."""
+    shutil.copytree(walked_text, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def interruptible():
     """Ctrl-C means what it means to a command started from a shell, whoever runs the tests."""
@@ -123,3 +159,9 @@ def leaves_nothing(tmp_path):
 def tiny() -> list[str]:
     """Options of a train-gan that takes no time."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> list[str]:
+    """Options of a train-wordlm or train-charlm that takes no time."""
+    return TINY_TEXT

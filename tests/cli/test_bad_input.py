@@ -67,7 +67,7 @@ def with_label(value):
 
 # What goes wrong with one user, and words of the message.
 STRUCTURE = {
-    "no pixels": (lambda user: user.pop("pixels"), "no data set `pixels`"),
+    "no pixels": (lambda user: user.pop("pixels"), "neither `pixels` nor a column of text"),
     "rank 2": (replace("pixels", lambda pixels: pixels[:, 0]), "rank"),
     "rank 5": (replace("pixels", lambda pixels: pixels[..., None, None]), "rank"),
     "a scalar": (replace("pixels", lambda pixels: pixels[0, 0, 0]), "rank"),

@@ -65,7 +65,8 @@ def test_a_group_lists_its_commands(fedprobe, path, asked):
         (["sample", "runs/x", "-n", "many"], "--count"),
         (["sample", "runs/x", "-n", "0"], "--count"),
         (["sample"], "argument 'run'"),
-        (["compare", "one"], "argument 'b'"),
+        (["compare"], "argument 'a b [...]'"),
+        (["compare", "one"], "two runs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -9,8 +9,9 @@ import torch
 import typer
 
 from fedprobe.cli.main import app
+from fedprobe.cli.output import Output, error
 from fedprobe.models.stored import load_stored, store
-from fedprobe.server.presets import PRESETS, GanTraining
+from fedprobe.server.gan_presets import PRESETS, GanTraining
 
 PRIVACY = {
     "schema",
@@ -269,3 +270,13 @@ def test_an_own_grid_of_samples_is_drawn_as_often_as_asked(fedprobe, copied, tin
     assert rounds == ["round_000001", "round_000002", "round_000003"]
     first, last = (load_stored(copied / run / "checkpoints" / name)[0] for name in (rounds[0], rounds[-1]))
     assert not torch.equal(first["critic"], last["critic"])
+
+
+def test_what_could_command_a_terminal_is_shown_and_not_obeyed(capsys):
+    out = Output()
+    out.row("name", "col\x1b[31mumn :smile:")
+    out.hint("\x9b2J")
+    error("\x07 in a message", 3, as_json=False)
+    shown = capsys.readouterr()
+    assert "\\x1b[31m" in shown.out and ":smile:" in shown.out and "\\x9b2J" in shown.err and "\\x07" in shown.err
+    assert not {"\x1b", "\x9b", "\x07"} & {*shown.out, *shown.err}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedprobe.clients.data.corrupt import BUGS
+from fedprobe.clients.data.corrupt import USER_BUGS
 
 
 def test_demo_shards_are_a_simulation_ready_to_use(fedprobe, tmp_path):
@@ -80,7 +80,7 @@ def test_an_accident_inside_a_rehearsal_does_not_pass_for_a_usage_error(fedprobe
     def crash(pixels):
         raise ValueError("secret pixel")
 
-    monkeypatch.setitem(BUGS, "invert-pixels", crash)
+    monkeypatch.setitem(USER_BUGS, "invert-pixels", crash)
     with pytest.raises(ValueError, match="secret"):
         fedprobe("data", "corrupt", "shards", "struck", "--bug", "invert-pixels")
     assert not list((copied / "struck").glob("*.h5"))

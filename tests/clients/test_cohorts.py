@@ -7,6 +7,7 @@ import pytest
 from fedprobe.clients.cohorts import decide_cohort, read_cohort, write_cohort
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.errors import RequestError
+from fedprobe.models.primary import load_primary, save_primary
 from fedprobe.privacy.population import register
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import rule
@@ -72,6 +73,30 @@ def test_member_keys_are_the_members_own(tmp_path, mislabelled, primary, write_s
     low = decide_cohort(dataset, rule("low-accuracy"), primary)
     assert len(set(everybody)) == 12
     assert low.member_keys(dataset) == [everybody[user] for user in low.members.users]
+
+
+@pytest.mark.parametrize(
+    ("described", "said", "known"),
+    [
+        ({"provenance": "public"}, None, False),
+        ({"provenance": "public"}, "dp", False),
+        ({"provenance": "public"}, "conditional", True),
+        ({"provenance": "conditional"}, "public", True),
+        ({}, "public", True),
+        ({"provenance": "public", "population": "this"}, "public", True),
+    ],
+    ids=str,
+)
+def test_a_primary_model_that_may_know_the_users_makes_the_statement_conditional(
+    tmp_path, mislabelled, primary, described, said, known
+):
+    dataset = open_dataset([mislabelled])
+    if "population" in described:
+        described = described | {"population": dataset.population.id}
+    model, _ = load_primary(primary)
+    save_primary(tmp_path / "model", model, described)
+    cohort = decide_cohort(dataset, rule("low-accuracy"), tmp_path / "model")
+    assert cohort.conditional_on(dataset, said) == ("primary model" if known else None)
 
 
 def test_a_rule_that_measures_needs_a_primary_model(mislabelled):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fedprobe.clients.data.corrupt import corrupt
+from fedprobe.clients.data.corrupt import corrupt_users
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.clients.selection import Measurement, Members, decide, measure, rehearsed_users
 from fedprobe.models.classifier import ClassifierConfig
@@ -297,7 +297,7 @@ def test_rehearsed_users_come_from_the_truth_beside_the_data_alone(tmp_path, wri
     path = write_shard(tmp_path / "s.h5", patches(4))
     register([path], "simulation")
     assert rehearsed_users(open_dataset([path])) is None
-    (copy,), _ = corrupt(open_dataset([path]), tmp_path / "copy.h5", "invert-pixels", 0.5, 0)
+    (copy,), _ = corrupt_users(open_dataset([path]), tmp_path / "copy.h5", "invert-pixels", 0.5, 0)
     (truth,) = tmp_path.rglob("truth/*.json")
     dataset = open_dataset([copy])
     struck = {dataset.users[user] for user in rehearsed_users(dataset)}

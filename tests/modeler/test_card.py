@@ -4,6 +4,7 @@ import pytest
 
 from fedprobe.modeler.card import write_card
 from fedprobe.models.gan import ARCHITECTURES
+from fedprobe.models.language import LanguageConfig
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.statement import PrivacyStatement, state
 from fedprobe.runs import Run
@@ -11,7 +12,9 @@ from fedprobe.runs import Run
 PLANNED = 40
 
 
-def statement(conditional: bool = False, opened: int = PLANNED, noise_multiplier: float = 1.5) -> PrivacyStatement:
+def statement(
+    conditional_on: str | None = None, opened: int = PLANNED, noise_multiplier: float = 1.5
+) -> PrivacyStatement:
     return state(
         SampledGaussian(noise_multiplier, 0.01, PLANNED),
         users_per_round=10,
@@ -19,13 +22,14 @@ def statement(conditional: bool = False, opened: int = PLANNED, noise_multiplier
         delta=3e-6,
         accountant="rdp",
         rounds_opened=opened,
-        conditional=conditional,
+        conditional_on=conditional_on,
         simulation=True,
     )
 
 
 def card(tmp_path, said: PrivacyStatement, architecture: str = "small", preset: str = "quick") -> str:
     config = {
+        "command": "train-gan",
         "preset": preset,
         "training": {"architecture": architecture, "clip_norm": 0.03125, "critic_rounds_per_generator_phase": 7},
         "cohort": {"rule": {"criterion": "low-accuracy", "below": 0.875}},
@@ -70,11 +74,12 @@ def test_it_says_what_stands_in_place_of_the_critics_batch_normalisation(tmp_pat
     assert said[architecture] in text
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_it_says_conditional_exactly_where_epsilon_is(tmp_path, conditional):
-    text = card(tmp_path, statement(conditional))
-    assert ("onditional on the primary model: covers only what is learned beyond it" in text) == conditional
-    assert ("onditional" in text) == conditional
+@pytest.mark.parametrize("made_of_them", [None, "primary model", "vocabulary", "primary model and the vocabulary"])
+def test_it_says_conditional_exactly_where_epsilon_is_and_on_what(tmp_path, made_of_them):
+    text = card(tmp_path, statement(made_of_them))
+    assert text.count("onditional") == (made_of_them is not None)
+    if made_of_them:
+        assert f"Conditional on the {made_of_them}: covers only what is learned beyond it." in text
 
 
 def test_it_says_planned_opened_and_done_rounds_apart(tmp_path):
@@ -107,3 +112,50 @@ def test_it_is_a_list_in_markdown_without_loose_lines(tmp_path):
     assert first.startswith("Epsilon ")
     # A list item, or the second line of one.
     assert all(line.startswith(("- ", "  ")) for line in rest)
+
+
+TRAINED_ON = {
+    "train-wordlm": {"criterion": "random"},
+    "train-charlm": {"criterion": "oov-words", "min_examples": 1, "vocabulary": "0" * 64},
+}
+
+
+def language_card(tmp_path, command: str, preset: str = "quick") -> str:
+    config = {
+        "command": command,
+        "preset": preset,
+        "training": {"embedding": 12, "clip_norm": 0.03125, "sequences_per_user": 77},
+        "architecture": LanguageConfig(99, 12, 34, 56, 2, peepholes=True, tied=False).to_json(),
+        "cohort": {"rule": TRAINED_ON[command]},
+    }
+    run = Run.create(tmp_path / "runs" / "words", config, {})
+    write_card(run, statement("vocabulary"), rounds_done=38)
+    return (run.path / "card.md").read_text()
+
+
+@pytest.mark.parametrize("command", TRAINED_ON)
+def test_the_card_of_a_language_model_speaks_of_its_own_algorithm_networks_and_samples(tmp_path, command):
+    text = language_card(tmp_path, command)
+    for words in (
+        "DP-FedAvg (Augenstein et al. 2020, Algorithm 2), preset `quick`, 38 rounds done.",
+        "CIFG-LSTM with projection: 2 x 34, projection 56, embedding 12, 99 symbols; no buffers",
+        "Server-side momentum is post-processing",
+        "Sampled words and sentences, their probabilities and every comparison are post-processing",
+        "Conditional on the vocabulary: covers only what is learned beyond it.",
+        "| sequences per user | 77 |",
+    ):
+        assert words in text
+    for word in ("GAN", "generator", "Fake", "images", "0" * 64):
+        assert word not in text
+
+
+def test_the_card_of_an_image_model_speaks_of_no_words(tmp_path):
+    text = card(tmp_path, statement())
+    assert "DP-FedAvg-GAN (Augenstein et al. 2020, Algorithm 1)" in text
+    for word in ("LSTM", "vocabulary", "sentences"):
+        assert word not in text
+
+
+def test_the_card_names_the_words_that_were_selected(tmp_path):
+    text = language_card(tmp_path, "train-charlm")
+    assert "Cohort `oov-words`: the words outside the vocabulary, of users with at least 1 of them." in text

@@ -1,15 +1,14 @@
 """The finding of an inversion: strong where it is so, silent where it is not, with an honest interval."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import ndtri
 
-from fedprobe.modeler.findings.inversion import _difference, inversion
+from fedprobe.modeler.findings.finding import difference_of_shares
+from fedprobe.modeler.findings.inversion import inversion
 
 COUNT = 120
 
@@ -19,25 +18,6 @@ def mixture(images: np.ndarray, inverted: int) -> np.ndarray:
     mixed = images.copy()
     mixed[:inverted] = 1 - mixed[:inverted]
     return mixed[np.random.default_rng(9).permutation(len(mixed))]
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Wilson 1927: the two roots p of (p - hits/count)^2 = z^2 p (1 - p) / count, at 95%."""
-    z, share = float(ndtri(0.975)), hits / count
-    a, b, c = 1 + z**2 / count, -(2 * share + z**2 / count), share**2
-    root = math.sqrt(b**2 - 4 * a * c)
-    return (-b - root) / (2 * a), (-b + root) / (2 * a)
-
-
-def newcombe(hits: int, count: int, base_hits: int, base_count: int) -> tuple[float, float, float]:
-    """Newcombe 1998, method 10."""
-    p, q = hits / count, base_hits / base_count
-    (low, high), (base_low, base_high) = wilson(hits, count), wilson(base_hits, base_count)
-    return (
-        p - q,
-        p - q - math.sqrt((p - low) ** 2 + (base_high - q) ** 2),
-        p - q + math.sqrt((high - p) ** 2 + (q - base_low) ** 2),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +92,7 @@ def test_a_set_half_inverted_against_another_is_no_finding(a, b):
 
 @settings(deadline=None, max_examples=6)
 @given(st.integers(0, 12), st.integers(30, COUNT))
-def test_the_interval_is_newcombes(a, b, base, inverted):
+def test_the_interval_is_newcombes(a, b, newcombe, base, inverted):
     # Strokes are never nearer after inversion than as they are, so the counts are those that were inverted.
     found = inversion(mixture(a, base), mixture(b, inverted), "a", "b")
     expected = newcombe(inverted, COUNT, base, COUNT)
@@ -122,21 +102,21 @@ def test_the_interval_is_newcombes(a, b, base, inverted):
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.data())
-def test_the_interval_agrees_with_the_formula_for_any_counts(count, base_count, data):
+def test_the_interval_agrees_with_the_formula_for_any_counts(newcombe, count, base_count, data):
     hits, base_hits = data.draw(st.integers(0, count)), data.draw(st.integers(0, base_count))
-    strength, low, high = _difference(hits, count, base_hits, base_count)
+    strength, low, high = difference_of_shares(hits, count, base_hits, base_count)
     assert (strength, low, high) == pytest.approx(newcombe(hits, count, base_hits, base_count), abs=1e-9)
     assert -1 <= low <= strength <= high <= 1
 
 
 def test_newcombes_published_example():
     # Newcombe 1998, Table II (a), method 10: 56/70 against 48/80.
-    strength, low, high = _difference(56, 70, 48, 80)
+    strength, low, high = difference_of_shares(56, 70, 48, 80)
     assert strength == pytest.approx(0.2)
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-def test_by_hand_on_flat_images():
+def test_by_hand_on_flat_images(newcombe):
     # One pixel a sample: a's lie at 0.9, b's at 0.1 (whose inverse, 0.9, is where a lies) and 0.8 (whose is not).
     a = np.full((20, 1, 1, 1), 0.9, np.float32)
     b = np.array([0.1] * 15 + [0.8] * 5, np.float32).reshape(20, 1, 1, 1)
@@ -144,7 +124,7 @@ def test_by_hand_on_flat_images():
     assert (found.strength, found.low, found.high) == pytest.approx(newcombe(15, 20, 0, 20))
 
 
-def test_a_sample_is_no_reference_of_its_own(monkeypatch):
+def test_a_sample_is_no_reference_of_its_own(monkeypatch, newcombe):
     monkeypatch.setattr("fedprobe.modeler.findings.inversion.CLEARLY", 1.0)
     # Of a's, those at 0.85 lie nearer to the 19 others when inverted (6.8 / 19 against 7.5 / 19; with themselves it
     # would be a tie), those at 0.1 do not (7.7 / 19 against 7.5 / 19). All of b's do: 8.5 / 20 against 9.5 / 20.

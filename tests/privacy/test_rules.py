@@ -17,11 +17,34 @@ def test_exclusive_means_that_no_accuracy_satisfies_both(below, above, accuracie
         assert not any(accuracy < below and accuracy > above for accuracy in [*accuracies, below, above])
 
 
+def named(criterion: str) -> CohortRule:
+    """The rule of a criterion with nothing said but what it cannot do without."""
+    return rule(criterion, vocabulary="the digest of one" if criterion == "oov-words" else None)
+
+
 @pytest.mark.parametrize("one", CRITERIA)
 @pytest.mark.parametrize("other", CRITERIA)
 def test_only_low_and_high_accuracy_can_be_exclusive(one, other):
     both = {one, other} == {"low-accuracy", "high-accuracy"}
-    assert exclusive(rule(one), rule(other)) == both
+    assert exclusive(named(one), named(other)) == both
+
+
+def test_words_outside_two_vocabularies_are_not_exclusive_either():
+    assert not exclusive(rule("oov-words", vocabulary="one"), rule("oov-words", vocabulary="other"))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_vocabulary_goes_with_oov_words_and_only_with_it(criterion):
+    fits = None if criterion == "oov-words" else "a digest"
+    with pytest.raises(ValueError, match="--vocabulary"):
+        rule(criterion, vocabulary=fits)
+    assert named(criterion).needs_vocabulary == (criterion == "oov-words")
+
+
+def test_one_word_outside_the_vocabulary_makes_a_member_unless_said_otherwise():
+    assert named("oov-words").min_examples == 1
+    chosen = rule("oov-words", vocabulary="a digest", min_examples=7)
+    assert chosen.min_examples == 7 and "at least 7" in chosen.says()
 
 
 def test_the_defaults_are_the_papers():
@@ -44,6 +67,10 @@ def test_the_defaults_are_the_papers():
         ("misclassified", {"min_examples": 0}),
         ("random", {"share": 0.0}),
         ("random", {"share": 1.5}),
+        ("oov-words", {"vocabulary": "a digest", "min_examples": 0}),
+        ("oov-words", {"vocabulary": "a digest", "share": 0.5}),
+        ("oov-words", {"vocabulary": "a digest", "below": 0.5}),
+        ("oov-words", {"vocabulary": "a digest", "above": 0.5}),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(criterion, options):
@@ -53,7 +80,12 @@ def test_options_that_do_not_go_together_are_refused(criterion, options):
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_a_rule_survives_json_and_speaks(criterion):
-    made = rule(criterion)
+    made = named(criterion)
     assert CohortRule(**made.to_json()) == made
     assert made.says()
-    assert made.needs_primary == (criterion != "random")
+    assert made.needs_primary == (criterion not in ("random", "oov-words"))
+
+
+def test_every_criterion_says_something_else():
+    assert len({named(criterion).says() for criterion in CRITERIA}) == len(CRITERIA)
+    assert "words outside the vocabulary" in named("oov-words").says()

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.events import SampledGaussian
@@ -78,9 +80,34 @@ def test_the_papers_arithmetic_is_shown_as_no_bound():
 
 
 def test_conditional_and_simulation_are_said():
-    text = "\n".join(stated(conditional=True, simulation=True).lines())
-    assert "Conditional on the primary model" in text and "simulation" in text
+    text = "\n".join(stated(conditional_on="primary model", simulation=True).lines())
+    assert "Conditional on the primary model: covers only what is learned beyond it" in text and "simulation" in text
     assert "Conditional" not in "\n".join(stated().lines())
+
+
+@pytest.mark.parametrize("on", [None, "primary model", "vocabulary"])
+def test_what_it_is_conditional_on_is_in_the_object_too(on):
+    value = stated(conditional_on=on).to_json()
+    assert (value["conditional"], value["conditional_on"]) == (on is not None, on)
+
+
+@given(st.lists(st.sampled_from([None, "primary model", "vocabulary"]), min_size=1, max_size=4), st.booleans())
+def test_runs_together_are_conditional_on_all_that_any_of_them_is(conditions, exclusive):
+    # One round without noise: the quickest to account for.
+    one_round = SampledGaussian(0.0, 0.004, 1)
+    runs = [stated(one_round, conditional_on=on) for on in conditions]
+    together = compose(runs, exclusive=exclusive)
+    text = "\n".join(together.lines())
+    for on in ("primary model", "vocabulary"):
+        assert (on in conditions) == (f"the {on}" in text)
+        assert text.count(f"the {on}") <= 1
+    assert (together.conditional_on is None) == (set(conditions) == {None})
+
+
+def test_a_word_model_and_an_image_model_together_are_conditional_on_both():
+    one_round = SampledGaussian(0.0, 0.004, 1)
+    both = [stated(one_round, conditional_on=on) for on in ("vocabulary", "primary model")]
+    assert "Conditional on the primary model and the vocabulary:" in "\n".join(compose(both, exclusive=False).lines())
 
 
 def test_runs_add_up_unless_nobody_can_be_in_both():
@@ -130,10 +157,11 @@ def test_an_epsilon_of_zero_still_says_that_something_was_released():
     assert "do not change, but for a chance of" in quiet.sentence()
 
 
-def test_runs_together_say_the_plan_of_each_and_the_delta_against_the_smallest_population():
+def test_runs_together_say_the_plan_of_each_and_the_delta_against_the_largest_population():
     one = stated(runs=["a"], delta=0.01)
     other = stated(SampledGaussian(2.0, 0.008, 10), runs=["b"], population=50, delta=0.01)
     text = "\n".join(compose([one, other], exclusive=False).lines())
     assert "a: each user takes part in a round with probability 0.004; 1000 rounds" in text
     assert "b: each user takes part in a round with probability 0.008; 10 rounds" in text
-    assert "delta x population = 0.5:" in text
+    assert f"delta x population = {0.01 * one.population:.2g}:" in text
+    assert "everything these runs publish" in text or "not a meaningful protection" in text

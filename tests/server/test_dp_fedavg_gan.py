@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from fedprobe.models.gan import GanConfig
 from fedprobe.models.stored import load_stored, store
 from fedprobe.privacy.randomness import key
-from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, GanState, Optimizer
+from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, GanState
+from fedprobe.server.optimizer import Optimizer
 
 CONFIG = GanConfig("small", 8, 9)
 ADAM = Optimizer("adam", 0.01, 0.0, (0.0, 0.9))

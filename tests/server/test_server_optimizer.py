@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedprobe.models.stored import load_stored, store
-from fedprobe.server.algorithms.dp_fedavg_gan import Optimizer
+from fedprobe.server.optimizer import Optimizer
 
 OPTIMIZERS = {
     "sgd": Optimizer("sgd", 0.5),
@@ -106,6 +106,18 @@ def test_momentum_is_nesterovs():
         velocity = 0.99 * velocity + gradient
         expected = expected - (gradient + 0.99 * velocity)
     np.testing.assert_allclose(run(OPTIMIZERS["momentum"], start.clone(), gradients), expected, rtol=1e-12)
+
+
+@given(st.floats(0, 0.999), st.floats(0, 2), st.integers(1, 6), st.integers(1, 5), st.integers(1, 2**31))
+def test_momentum_moves_along_the_updates_and_their_velocity(momentum, rate, steps, size, seed):
+    """On mean updates d = -gradient, as published work has it: v <- m v + d, x <- x + rate (d + m v)."""
+    updates, vector = random(steps, size, seed=seed, dtype=torch.float64), random(size, dtype=torch.float64)
+    expected, velocity = vector.numpy().copy(), 0.0
+    for update in updates.numpy():
+        velocity = momentum * velocity + update
+        expected = expected + rate * (update + momentum * velocity)
+    taken = run(Optimizer("momentum", rate, momentum), vector, -updates.numpy())
+    np.testing.assert_allclose(taken, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("betas", [(0.0, 0.9), (0.9, 0.999)])

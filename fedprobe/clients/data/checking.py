@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from fedprobe.clients.data.index import DataError, cannot_be_used, fault_folder, faulty, stamp
-from fedprobe.clients.data.shards import FederatedDataset, UserBatch
+from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
 from fedprobe.privacy import population as populations
 
 
@@ -19,12 +20,17 @@ def check(
     """Read every example and return which user has which fault, {} if none has.
 
     Faults: data that cannot be read, values that are not finite or outside [0, 1], no examples, labels that are
-    negative or (if `classes` is given) not below `classes`. For the steward: the result names users.
+    negative or (if `classes` is given) not below `classes`; text that is not UTF-8. For the steward: the result names
+    users.
     """
+    if dataset.kind == "text":
+        dataset.require_text()
     faults: dict[str, str] = {}
     for position, user in enumerate(dataset.users):
         try:
-            fault = _fault(dataset.read([position]), classes)
+            fault = (
+                _text_fault(dataset, position) if dataset.kind == "text" else _fault(dataset.read([position]), classes)
+            )
         except DataError:
             fault = "data that cannot be read: the file is damaged"
         if fault:
@@ -47,6 +53,7 @@ def require_valid(
     state = {
         "stamps": [[populations.name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
         "classes": classes,
+        "text": asdict(dataset.text) if dataset.kind == "text" else None,
     }
     if passed is not None and not again and _says(passed, state):
         return
@@ -63,6 +70,16 @@ def _says(file: Path, state: dict) -> bool:
         return json.loads(file.read_text()) == state
     except (OSError, ValueError):
         return False
+
+
+def _text_fault(dataset: FederatedDataset, user: int) -> str | None:
+    if not dataset.examples[user]:
+        return "no examples"
+    try:
+        dataset.sentences(user)
+    except TextError:
+        return "text that is not UTF-8, or holds a NUL"
+    return None
 
 
 def _fault(user: UserBatch, classes: int | None) -> str | None:

@@ -1,9 +1,9 @@
-"""Rehearsing a bug: copies of shards in which some users' data went wrong in a known way.
+"""Rehearsing a bug: copies of shards in which some users' images, or some sentences, went wrong in a known way.
 
-The truth, which users were struck, is kept beside the copies and never inside them.
+The truth, what was struck, is kept beside the copies and never inside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 
 from fedprobe.clients.data.index import DataError, ShardIndex, open_file
-from fedprobe.clients.data.shards import SUFFIXES, FederatedDataset
+from fedprobe.clients.data.shards import SUFFIXES, FederatedDataset, separator_of
+from fedprobe.clients.data.vocabulary import carry_notes
 from fedprobe.clients.data.writing import new_shard, require_new
 from fedprobe.errors import RequestError
 from fedprobe.privacy import population as populations
@@ -24,40 +25,145 @@ def invert_pixels(pixels: np.ndarray) -> np.ndarray:
     return 255 - pixels if pixels.dtype == np.uint8 else (1 - pixels).astype(pixels.dtype)
 
 
-BUGS = {"invert-pixels": invert_pixels}
+def join_first_tokens(tokens: list[str]) -> list[str]:
+    """Make one token, with a space in it, of the first two (paper, Section 5)."""
+    return [" ".join(tokens[:2]), *tokens[2:]]
 
 
-def corrupt(
+USER_BUGS = {"invert-pixels": invert_pixels}
+SENTENCE_BUGS = {"join-first-tokens": join_first_tokens}
+# Stands between the tokens of a struck copy, whose tokens may hold a blank; no tokenizer leaves a tab inside a token.
+SEPARATOR = "\t"
+
+
+def corrupt_users(
     dataset: FederatedDataset, out: Path, bug: str, share: float, seed: int, record: Path | None = None
 ) -> tuple[list[Path], int]:
-    """Copy `dataset`'s shards to `out`, with `bug` in all data of a random `share` of the users.
+    """Copy `dataset`'s shards of images to `out`, with `bug` in all data of a random `share` of the users.
 
     Exactly round(share * users) users are struck, the same ones for the same `seed`. `out` is a file if there is one
     shard and it has a shard's suffix, else a folder. The record of the population is carried over.
     Returns the files written and the number of users struck. Raises RequestError if a file is there
-    already or the shards are not registered, DataError if a shard is damaged.
+    already or the shards are not registered, DataError if a shard is damaged or holds no images.
     """
+    dataset.require_images()
+    targets = _prepared(dataset, out, share, "--users")
+    users = dataset.users
+    ranked = sorted(range(len(users)), key=lambda user: key(seed, bug, users[user]))
+    struck = {users[user] for user in ranked[: round(share * len(users))]}
+    truths = [
+        {"bug": bug, "share": share, "users": sorted(struck.intersection(shard.users))} for shard in dataset.shards
+    ]
+
+    def change(shard: ShardIndex, source: h5py.File, copy: h5py.File) -> None:
+        source.copy("examples", copy)
+        for user in struck.intersection(shard.users):
+            pixels = copy["examples"][user]["pixels"]
+            pixels[...] = USER_BUGS[bug](pixels[...])
+
+    _write(dataset, targets, truths, change, record)
+    return targets, len(struck)
+
+
+def corrupt_sentences(
+    dataset: FederatedDataset, out: Path, bug: str, share: float, seed: int, record: Path | None = None
+) -> tuple[list[Path], int, int]:
+    """Copy `dataset`'s shards of text to `out`, with `bug` in a random `share` of all sentences of two or more tokens.
+
+    The column that is read holds tokens in the copy, set apart by what its attribute `COLUMN_separator` says: a tab
+    unless the shard has one already. Other columns are left out. Each sentence is struck independently, decided by
+    `seed`, user and row.
+    Returns the files written, the number of sentences struck, and of all sentences. Otherwise like `corrupt_users`.
+    """
+    dataset.require_text()
+    targets = _prepared(dataset, out, share, "--sentences")
+    threshold = int(share * 2**63)
+    struck: dict[str, list[int]] = {}
+    rows: dict[str, list[list[str]]] = {}
+    sentences = 0
+    for position, user in enumerate(dataset.users):
+        rows[user], struck[user] = [], []
+        for row, tokens in enumerate(dataset.sentences(position)):
+            if len(tokens) > 1 and key(seed, bug, user, row) < threshold:
+                struck[user].append(row)
+                tokens = SENTENCE_BUGS[bug](tokens)
+            rows[user].append(tokens)
+            sentences += 1
+    separators = {shard.path: _separator(dataset, shard, rows) for shard in dataset.shards}
+    truths = [
+        {"bug": bug, "share": share, "sentences": {user: struck[user] for user in shard.users}}
+        for shard in dataset.shards
+    ]
+
+    def change(shard: ShardIndex, source: h5py.File, copy: h5py.File) -> None:
+        examples = copy.create_group("examples")
+        _copy_attributes(source["examples"], examples)
+        separator = separators[shard.path]
+        examples.attrs[dataset.text.separator_attribute] = separator
+        for user in shard.users:
+            # Only what was read, written anew: an altered copy would keep the sentences as they were in its free space.
+            group = examples.create_group(user)
+            _copy_attributes(source["examples"][user], group)
+            group.create_dataset(
+                dataset.text.column, data=[separator.join(tokens) for tokens in rows[user]], dtype=h5py.string_dtype()
+            )
+
+    _write(dataset, targets, truths, change, record)
+    return targets, sum(map(len, struck.values())), sentences
+
+
+def _separator(dataset: FederatedDataset, shard: ShardIndex, rows: dict[str, list[list[str]]]) -> str:
+    """What no token of a struck shard holds: what separated them before, if that still does, or else a tab."""
+    with open_file(shard.path) as file:
+        before = separator_of(file["examples"], dataset.text)
+    for separator in filter(None, (before, SEPARATOR)):
+        if not any(separator in token for user in shard.users for tokens in rows[user] for token in tokens):
+            return separator
+    raise DataError(f"{shard.path.name} has tokens with a tab inside, so that nothing can set them apart; split them")
+
+
+def _prepared(dataset: FederatedDataset, out: Path, share: float, option: str) -> list[Path]:
+    """The files to write, none of which is there yet."""
     if not 0 <= share <= 1:
-        raise RequestError("--users is a share: between 0 and 1")
+        raise RequestError(f"{option} is a share: between 0 and 1")
     if dataset.population is None:
         raise RequestError("these shards are not registered, so there is no place for the truth: run fedprobe init")
     targets = _targets(dataset, out)
     for target in targets:
         require_new(target)
-    users = dataset.users
-    ranked = sorted(range(len(users)), key=lambda user: key(seed, bug, users[user]))
-    struck = {users[user] for user in ranked[: round(share * len(users))]}
-    # The truth and the record first: a copy is never there without them. All copies appear, or none does.
-    populations.carry(dataset.population, targets)
-    if record is not None:
-        populations.carry(dataset.population, targets, record)
+    return targets
+
+
+def _write(
+    dataset: FederatedDataset,
+    targets: list[Path],
+    truths: Sequence[dict],
+    change: Callable[[ShardIndex, h5py.File, h5py.File], None],
+    record: Path | None,
+) -> None:
+    """Write every struck copy, with `change` making its `examples`."""
     with ExitStack() as copies:
         for shard, target in zip(dataset.shards, targets, strict=True):
-            truth = {"bug": bug, "share": share, "users": sorted(struck.intersection(shard.users))}
-            write_truth(dataset.population, target, truth)
             copy = copies.enter_context(new_shard(target))
-            _copy(shard, copy, struck, BUGS[bug])
-    return targets, len(struck)
+            with open_file(shard.path) as source:
+                try:
+                    _copy_attributes(source, copy)
+                    change(shard, source, copy)
+                except (OSError, RuntimeError, KeyError):
+                    raise DataError(f"{shard.path.name} is damaged: some of its data cannot be copied") from None
+        # All copies are written, and none has its name yet: a copy is never there without its truth and record, nor a
+        # record for a name that a failed copy left to other data.
+        populations.carry(dataset.population, targets)
+        if record is not None:
+            populations.carry(dataset.population, targets, record)
+        for target, truth in zip(targets, truths, strict=True):
+            write_truth(dataset.population, target, truth)
+            carry_notes(dataset, populations.folder_of(dataset.population, target))
+
+
+def _copy_attributes(source: h5py.HLObject, copy: h5py.HLObject) -> None:
+    for name, value in source.attrs.items():
+        copy.attrs[name] = value
 
 
 def write_truth(population: Population, shard: Path, truth: dict) -> None:
@@ -70,20 +176,6 @@ def write_truth(population: Population, shard: Path, truth: dict) -> None:
 def truth_of(population: Population, shard: Path) -> Path:
     """Where the truth about a rehearsed bug in `shard` lies: beside it, whatever other folder holds its record."""
     return populations.folder_of(population, shard) / "truth" / f"{shard.name}.json"
-
-
-def _copy(shard: ShardIndex, copy: h5py.File, struck: set[str], change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Copy a whole shard, attributes and all, and change the pixels of the users in `struck`."""
-    with open_file(shard.path) as source:
-        try:
-            for name, value in source.attrs.items():
-                copy.attrs[name] = value
-            source.copy("examples", copy)
-            for user in struck.intersection(shard.users):
-                pixels = copy["examples"][user]["pixels"]
-                pixels[...] = change(pixels[...])
-        except (OSError, RuntimeError, KeyError):
-            raise DataError(f"{shard.path.name} is damaged: some of its data cannot be copied") from None
 
 
 def _targets(dataset: FederatedDataset, out: Path) -> list[Path]:

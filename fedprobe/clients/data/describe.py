@@ -22,6 +22,7 @@ class Description:
     channels: int
     dtype: str
     labelled: bool
+    columns: tuple[str, ...]
     kind: str
 
 
@@ -37,7 +38,8 @@ def describe(dataset: FederatedDataset) -> Description:
         height,
         width,
         channels,
-        dataset.shards[0].dtype,
+        dataset.dtype,
         dataset.labelled,
+        dataset.columns,
         "unregistered" if dataset.population is None else dataset.population.kind,
     )

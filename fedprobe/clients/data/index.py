@@ -25,14 +25,23 @@ class DataError(FedprobeError):
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What one shard holds: its users, how many examples each has, and the schema of all."""
+    """What one shard holds: its users, how many examples each has, and the schema of all.
+
+    Images: `shape` (C, H, W), `dtype`, `labelled`. Text: `columns`, the names of its columns of text.
+    """
 
     path: Path
     users: Sequence[str]
     examples: np.ndarray
-    shape: tuple[int, int, int]
-    dtype: str
-    labelled: bool
+    shape: tuple[int, int, int] = (1, 0, 0)
+    dtype: str = "float32"
+    labelled: bool = False
+    columns: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """`images` or `text`."""
+        return "text" if self.columns else "images"
 
 
 def indexed(path: Path, population: Population | None, record: Path | None) -> ShardIndex:
@@ -59,6 +68,7 @@ def indexed(path: Path, population: Population | None, record: Path | None) -> S
         shape=np.array(index.shape),
         dtype=np.array(index.dtype),
         labelled=np.array(index.labelled),
+        columns=np.frombuffer(json.dumps(index.columns).encode(), np.uint8),
     )
     os.replace(temporary, cache)
     return index
@@ -72,7 +82,8 @@ def _kept(cache: Path, path: Path) -> ShardIndex | None:
                 return None
             users = json.loads(kept["users"].tobytes())
             shape = tuple(kept["shape"].tolist())
-            return ShardIndex(path, users, kept["examples"], shape, str(kept["dtype"]), bool(kept["labelled"]))
+            columns = tuple(json.loads(kept["columns"].tobytes()))
+            return ShardIndex(path, users, kept["examples"], shape, str(kept["dtype"]), bool(kept["labelled"]), columns)
     except (OSError, ValueError, KeyError, BadZipFile):
         return None
 
@@ -81,14 +92,14 @@ def _index(path: Path, fault_folder: Path) -> ShardIndex:
     """Read one shard's structure; DataError, with all users at fault written down, where it is not sound."""
     users, examples, schemas, faults = [], [], set(), {}
     with open_file(path) as file:
-        group = file.get("examples")
+        group = _own(file, "examples")
         if not isinstance(group, h5py.Group):
             raise DataError(f"{path.name} has no group `examples`; is it a federated shard?")
         try:
             for user in group:
                 if not isinstance(user, str):
                     raise DataError(f"{path.name}: the ids of some users are not UTF-8 text; rename their groups")
-                fault, number, schema = _structure(group[user])
+                fault, number, schema = _structure(_own(group, user))
                 if fault:
                     faults[user] = fault
                 else:
@@ -100,28 +111,60 @@ def _index(path: Path, fault_folder: Path) -> ShardIndex:
     if faults:
         raise faulty(f"{path.name}: {cannot_be_used(faults)}", faults, fault_folder)
     if len(schemas) > 1:
-        raise DataError(f"{path.name}: its users differ in image size, dtype or in having labels; split it")
-    shape, dtype, labelled = schemas.pop() if schemas else ((1, 0, 0), "float32", True)
-    return ShardIndex(path, users, np.array(examples, np.int64), shape, dtype, labelled)
+        raise DataError(
+            f"{path.name}: its users differ in their columns, image size, dtype or in having labels; split it"
+        )
+    schema = schemas.pop() if schemas else ((1, 0, 0), "float32", True, ())
+    return ShardIndex(path, users, np.array(examples, np.int64), *schema)
+
+
+def _own(group: h5py.Group, name: str) -> object:
+    """What lies in `group` by that name; None where it is a link, or its data lie in another file.
+
+    Data of another file have a record of their own, which nobody would ask for here.
+    """
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return None
+    value = group[name]
+    elsewhere = isinstance(value, h5py.Dataset) and (value.is_virtual or value.external)
+    return None if elsewhere else value
 
 
 def _structure(group: object) -> tuple[str | None, int, tuple]:
-    """One user's fault (or None), number of examples, and schema (shape as C, H, W; dtype; labelled)."""
-    pixels = group.get("pixels") if isinstance(group, h5py.Group) else None
+    """One user's fault (or None), number of examples, and schema (shape as C, H, W; dtype; labelled; text columns)."""
+    if not isinstance(group, h5py.Group):
+        return "no data sets in a group", 0, ()
+    if "pixels" not in group:
+        return _text_structure(group)
+    pixels = _own(group, "pixels")
     if not isinstance(pixels, h5py.Dataset):
         return "no data set `pixels`", 0, ()
     if pixels.ndim not in (3, 4):
         return "`pixels` of the wrong rank (it takes [n, H, W] or [n, H, W, C])", 0, ()
     if pixels.dtype not in (np.float32, np.uint8):
         return "`pixels` of the wrong dtype (it takes float32 in [0, 1] or uint8)", 0, ()
-    label = group.get("label")
+    label = _own(group, "label") if "label" in group else None
     if label is not None:
         if not isinstance(label, h5py.Dataset) or label.ndim != 1 or label.dtype.kind not in "iu":
             return "a `label` that is not one integer an example", 0, ()
         if len(label) != len(pixels):
             return "`label` and `pixels` of different lengths", 0, ()
     height, width, channels = (*pixels.shape[1:], 1)[:3]
-    return None, len(pixels), ((channels, height, width), pixels.dtype.name, label is not None)
+    return None, len(pixels), ((channels, height, width), pixels.dtype.name, label is not None, ())
+
+
+def _text_structure(group: h5py.Group) -> tuple[str | None, int, tuple]:
+    """The same of a user with text: every one-dimensional data set of strings is a column."""
+    columns = {
+        name: len(rows)
+        for name, rows in ((name, _own(group, name)) for name in group)
+        if isinstance(rows, h5py.Dataset) and rows.ndim == 1 and h5py.check_string_dtype(rows.dtype) is not None
+    }
+    if not columns:
+        return "neither `pixels` nor a column of text", 0, ()
+    if len(set(columns.values())) > 1:
+        return "columns of text of different lengths", 0, ()
+    return None, next(iter(columns.values())), ((1, 0, 0), "text", False, tuple(sorted(columns)))
 
 
 def open_file(path: Path) -> h5py.File:

@@ -1,8 +1,8 @@
 """Federated HDF5 shards in TensorFlow Federated's layout: group `examples`, one sub-group per user.
 
 Images: `pixels` [n, H, W] or [n, H, W, C], float32 in [0, 1] (1.0 is white) or uint8, and optionally `label` [n],
-integers. User ids are opaque. An index of the users is built once and kept beside the shards; examples are read
-lazily, user by user.
+integers. Text: columns of strings [n], one sentence a row; `tokens` unless said otherwise. User ids are opaque. An
+index of the users is built once and kept beside the shards; examples are read lazily, user by user.
 """
 
 import glob
@@ -15,11 +15,16 @@ import h5py
 import numpy as np
 
 from fedprobe.clients.data.index import DataError, ShardIndex, count, fault_folder, faulty, indexed, open_file
+from fedprobe.clients.text import TextFormat
 from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
 
 SUFFIXES = (".h5", ".hdf5")
 _MOST_OPEN_FILES = 64
+
+
+class TextError(DataError):
+    """Text that is not UTF-8, or holds a NUL. The message holds none of it."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class UserBatch:
 class FederatedDataset:
     """Users of one or several shards. Open it with `open_dataset`.
 
-    A user is known by her position in `users`; her id stays here. `shape` is (C, H, W).
+    A user is known by her position in `users`; her id stays here. `shape` is (C, H, W). `text` says how the rows of
+    text shards are read.
     """
 
     shards: Sequence[ShardIndex]
     population: Population | None
     record: Path | None = None
+    text: TextFormat = TextFormat()
     _files: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -73,11 +80,26 @@ class FederatedDataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.shards[0].shape
+        return self._schema.shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the pixels, or `text`."""
+        return self._schema.dtype
+
+    @property
+    def kind(self) -> str:
+        """`images` or `text`."""
+        return self._schema.kind
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of text; () where the shards hold images."""
+        return self._schema.columns
 
     @property
     def labelled(self) -> bool:
-        return all(shard.labelled for shard in self.shards)
+        return self._schema.labelled
 
     @property
     def paths(self) -> list[Path]:
@@ -108,14 +130,42 @@ class FederatedDataset:
             np.array(offsets),
         )
 
+    def sentences(self, user: int) -> list[list[str]]:
+        """The tokens of every sentence of one user (a position) that has any.
+
+        Raises DataError where the shard cannot be read, TextError where it is not UTF-8.
+        """
+        group = self._group(user)
+        rows = _read(group[self.text.column])
+        try:
+            if not any(b"\0" in row for row in rows):
+                return self.text.sentences(rows, separator_of(group.parent, self.text))
+        except UnicodeDecodeError:
+            pass
+        # Outside the block: the error before it carries the bytes, and is not to be this one's context.
+        raise TextError("some text is not UTF-8, or holds a NUL; see whose with: fedprobe data describe --check")
+
     def batches(self, users_at_once: int = 64) -> Iterator[tuple[range, UserBatch]]:
         """All users in order, some at once: their positions and their examples."""
         for start in range(0, len(self), users_at_once):
             users = range(start, min(start + users_at_once, len(self)))
             yield users, self.read(users)
 
+    def require_text(self) -> None:
+        """Raise DataError unless the shards hold text in the column that is asked for."""
+        if self.kind != "text":
+            raise DataError("these shards hold images; a language model takes shards of text")
+        if self.text.column not in self.columns:
+            raise DataError(f"no column of text has that name; give --column one of: {', '.join(self.columns)}")
+
+    def require_images(self) -> None:
+        """Raise DataError unless the shards hold images."""
+        if self.kind != "images":
+            raise DataError("these shards hold text; this takes shards of images")
+
     def require_trainable(self, least_side: int) -> None:
         """Raise DataError unless a GAN can be trained on the images: one channel, sides of at least `least_side`."""
+        self.require_images()
         channels, height, width = self.shape
         if channels != 1:
             raise DataError(f"the images have {channels} channels; this version trains on grey images only")
@@ -124,8 +174,14 @@ class FederatedDataset:
 
     def require_labels(self) -> None:
         """Raise DataError unless every shard has labels."""
+        self.require_images()
         if not self.labelled:
             raise DataError("these shards have no labels; this needs a data set `label` beside each `pixels`")
+
+    @property
+    def _schema(self) -> ShardIndex:
+        """A shard that has users: one without any decides nothing."""
+        return next(shard for shard in self.shards if len(shard.users))
 
     def _locate(self, user: int) -> tuple[int, int]:
         for number, shard in enumerate(self.shards):
@@ -147,7 +203,10 @@ class FederatedDataset:
 
 
 def open_dataset(
-    shards: Sequence[str | Path], record: Path | None = None, simulation_for: str | None = None
+    shards: Sequence[str | Path],
+    record: Path | None = None,
+    simulation_for: str | None = None,
+    text: TextFormat = TextFormat(),
 ) -> FederatedDataset:
     """Open files, folders or globs of shards, checking their structure (not their contents: see `check`).
 
@@ -175,7 +234,18 @@ def open_dataset(
         seen.update(index.users)
     if not seen:
         raise DataError("the shards hold no users: their group `examples` is empty")
-    return FederatedDataset(indices, population, record)
+    return FederatedDataset(indices, population, record, text)
+
+
+def separator_of(examples: h5py.Group, text: TextFormat) -> str | None:
+    """What a shard's `examples` say that separates the tokens of the column, if they do. DataError if it is no text."""
+    separator = examples.attrs.get(text.separator_attribute)
+    if isinstance(separator, bytes):
+        # How h5py hands over text of fixed length.
+        separator = separator.decode("utf-8", "ignore")
+    if separator is not None and (not isinstance(separator, str) or not separator):
+        raise DataError(f"the attribute {text.separator_attribute} of `examples` must be text, such as a tab")
+    return separator
 
 
 def expand(shards: Sequence[str | Path]) -> list[Path]:
@@ -196,7 +266,7 @@ def expand(shards: Sequence[str | Path]) -> list[Path]:
 def _require_same_schema(indices: Sequence[ShardIndex]) -> None:
     filled = [index for index in indices if len(index.users)]
     for index in filled[1:]:
-        for what in ("shape", "dtype", "labelled"):
+        for what in ("kind", "columns", "shape", "dtype", "labelled"):
             if getattr(index, what) != getattr(filled[0], what):
                 raise DataError(f"{index.path.name} and {filled[0].path.name} differ in {what}")
 

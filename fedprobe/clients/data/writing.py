@@ -23,6 +23,7 @@ def new_shard(path: Path) -> Iterator[h5py.File]:
     Raises RequestError if `path` is there already.
     """
     require_new(path)
+    new_folder = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
     try:
@@ -31,3 +32,5 @@ def new_shard(path: Path) -> Iterator[h5py.File]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        if new_folder and not any(path.parent.iterdir()):
+            path.parent.rmdir()

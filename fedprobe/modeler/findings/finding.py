@@ -1,6 +1,9 @@
 """What a finding is."""
 
+import math
 from dataclasses import asdict, dataclass
+
+from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -20,3 +23,18 @@ class Finding:
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+def difference_of_shares(
+    hits: int, count: int, base_hits: int, base_count: int, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """hits/count - base_hits/base_count and its interval, from the Wilson intervals of both.
+
+    Source: Newcombe 1998, method 10.
+    """
+    first = binomtest(hits, count).proportion_ci(confidence, method="wilson")
+    second = binomtest(base_hits, base_count).proportion_ci(confidence, method="wilson")
+    p, q = hits / count, base_hits / base_count
+    low = p - q - math.hypot(p - first.low, second.high - q)
+    high = p - q + math.hypot(first.high - p, q - second.low)
+    return p - q, max(-1.0, low), min(1.0, high)

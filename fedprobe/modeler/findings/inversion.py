@@ -1,12 +1,9 @@
 """Inversion: one set looks like the other with black and white exchanged."""
 
-import math
-
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import binomtest
 
-from fedprobe.modeler.findings.finding import Finding
+from fedprobe.modeler.findings.finding import Finding, difference_of_shares
 from fedprobe.modeler.two_sample import two_sample_test
 
 # Two generators of one kind of data differ a little, too: a finding needs more than that.
@@ -51,7 +48,7 @@ def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[float, float,
     ratios = _distance_ratios(flat, flat_reference, same=False)
     own = _distance_ratios(flat_reference, flat_reference, same=True)
     nearer = ratios[ratios < 1]
-    difference = _difference(len(nearer), len(ratios), int((own < 1).sum()), len(own))
+    difference = difference_of_shares(len(nearer), len(ratios), int((own < 1).sum()), len(own))
     return *difference, float(np.median(nearer)) if len(nearer) else 1.0
 
 
@@ -62,13 +59,3 @@ def _distance_ratios(samples: np.ndarray, reference: np.ndarray, same: bool) -> 
     inverted = cdist(1 - samples, reference)
     inverted = (inverted.sum(axis=1) - (np.diagonal(inverted) if same else 0)) / others
     return inverted / np.maximum(as_is, 1e-12)
-
-
-def _difference(hits: int, count: int, base_hits: int, base_count: int) -> tuple[float, float, float]:
-    """The difference of two proportions and its interval, from the Wilson intervals of both."""
-    first = binomtest(hits, count).proportion_ci(method="wilson")
-    second = binomtest(base_hits, base_count).proportion_ci(method="wilson")
-    p, q = hits / count, base_hits / base_count
-    low = p - q - math.hypot(p - first.low, second.high - q)
-    high = p - q + math.hypot(first.high - p, q - second.low)
-    return p - q, max(-1.0, low), min(1.0, high)

@@ -16,38 +16,9 @@ from torch import Tensor, nn
 from fedprobe.models.flat import attach, flatten, trainable
 from fedprobe.models.gan import GanConfig, attach_generator, generator_loss
 from fedprobe.privacy.randomness import key
+from fedprobe.server.optimizer import Optimizer
 
-OPTIMIZERS = ("sgd", "momentum", "adam")
 _GROUPS = ("buffers", "average_buffers", "critic_optimizer", "generator_optimizer")
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """A server-side optimiser: `sgd`, `momentum` (Nesterov's with `momentum` 0.99, say) or `adam` (`betas`)."""
-
-    name: str
-    learning_rate: float
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-
-    def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise ValueError(f"the optimiser is one of {', '.join(OPTIMIZERS)}")
-
-    def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
-        vector = torch.nn.Parameter(vector_P)
-        vector.grad = gradient_P
-        if self.name == "adam":
-            optimizer = torch.optim.Adam([vector], lr=self.learning_rate, betas=self.betas)
-        else:
-            nesterov = self.name == "momentum" and self.momentum > 0
-            momentum = self.momentum if self.name == "momentum" else 0.0
-            optimizer = torch.optim.SGD([vector], lr=self.learning_rate, momentum=momentum, nesterov=nesterov)
-        if state:
-            optimizer.state[vector] = {name: value.clone() for name, value in state.items()}
-        optimizer.step()
-        return {name: value for name, value in optimizer.state[vector].items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -114,6 +85,10 @@ class DpFedAvgGan:
         vector = flatten(generator).to(self.device)
         buffers = {name: value.to(self.device) for name, value in generator.named_buffers()}
         return GanState(flatten(critic).to(self.device), vector, vector.clone(), buffers, dict(buffers), {}, {})
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> GanState:
+        """The state that `tensors` was made from."""
+        return GanState.from_tensors(tensors)
 
     def broadcast(self, state: GanState, round: int) -> dict[str, Tensor]:
         """What every device of the round gets: the critic [P] and fake images [steps, B, C, H, W]."""

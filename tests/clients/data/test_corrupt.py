@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprobe.clients.data.corrupt import corrupt
+from fedprobe.clients.data.corrupt import corrupt_users
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.clients.selection import rehearsed_users
 from fedprobe.errors import FedprobeError
@@ -45,7 +45,7 @@ def sources(tmp_path_factory, write_shard):
 def test_exactly_the_share_is_struck_and_known_beside_the_copy(tmp_path_factory, sources, dtype, share, seed):
     out = tmp_path_factory.mktemp("out") / "bad.h5"
     source = open_dataset([sources[dtype]])
-    files, count = corrupt(source, out, "invert-pixels", share, seed)
+    files, count = corrupt_users(source, out, "invert-pixels", share, seed)
     assert files == [out] and count == round(share * 7)
 
     before, after = contents(sources[dtype]), contents(out)
@@ -70,7 +70,7 @@ def test_the_seed_decides_who_is_struck(tmp_path_factory, sources, seed):
     struck = []
     for again in range(2):
         out = tmp_path_factory.mktemp(f"out{again}") / "bad.h5"
-        corrupt(open_dataset([sources["uint8"]]), out, "invert-pixels", 0.4, seed)
+        corrupt_users(open_dataset([sources["uint8"]]), out, "invert-pixels", 0.4, seed)
         struck.append(rehearsed_users(open_dataset([out])))
     assert struck[0] == struck[1]
 
@@ -79,7 +79,7 @@ def test_another_seed_strikes_others(tmp_path, sources):
     struck = set()
     for seed in range(6):
         out = tmp_path / str(seed) / "bad.h5"
-        corrupt(open_dataset([sources["uint8"]]), out, "invert-pixels", 0.4, seed)
+        corrupt_users(open_dataset([sources["uint8"]]), out, "invert-pixels", 0.4, seed)
         struck.add(frozenset(rehearsed_users(open_dataset([out]))))
     assert len(struck) > 1
 
@@ -92,7 +92,7 @@ def test_the_copy_holds_users_attributes_and_nothing_of_the_truth(tmp_path, writ
             user.attrs["country"] = number
             user["pixels"].attrs["unit"] = "ink"
     register([path], "simulation")
-    (out,), _ = corrupt(open_dataset([path]), tmp_path / "out.h5", "invert-pixels", 0.5, 0)
+    (out,), _ = corrupt_users(open_dataset([path]), tmp_path / "out.h5", "invert-pixels", 0.5, 0)
 
     def attributes(file: h5py.File) -> dict:
         found = {"": dict(file.attrs)}
@@ -107,12 +107,12 @@ def test_several_shards_go_to_a_folder_with_their_names(tmp_path, write_shard, p
     paths = [write_shard(tmp_path / "in" / f"{name}.h5", patches(3, seed=number)) for number, name in enumerate("ab")]
     register(paths, "simulation")
     dataset = open_dataset(paths)
-    files, count = corrupt(dataset, tmp_path / "out", "invert-pixels", 0.5, 0)
+    files, count = corrupt_users(dataset, tmp_path / "out", "invert-pixels", 0.5, 0)
     assert files == [tmp_path / "out" / "a.h5", tmp_path / "out" / "b.h5"]
     copy = open_dataset([tmp_path / "out"])
     assert copy.users == dataset.users and len(rehearsed_users(copy)) == count == 3
     with pytest.raises(FedprobeError, match="folder"):
-        corrupt(dataset, tmp_path / "one.h5", "invert-pixels", 0.5, 0)
+        corrupt_users(dataset, tmp_path / "one.h5", "invert-pixels", 0.5, 0)
 
 
 def test_shards_of_one_name_are_not_half_copied(tmp_path, write_shard, patches):
@@ -120,7 +120,7 @@ def test_shards_of_one_name_are_not_half_copied(tmp_path, write_shard, patches):
     paths = [write_shard(tmp_path / side / "s.h5", patches(2, seed=number)) for number, side in enumerate("we")]
     register(paths, "simulation", record=tmp_path / "record")
     with pytest.raises(FedprobeError):
-        corrupt(open_dataset(paths, tmp_path / "record"), tmp_path / "out", "invert-pixels", 0.5, 0)
+        corrupt_users(open_dataset(paths, tmp_path / "record"), tmp_path / "out", "invert-pixels", 0.5, 0)
     assert not (tmp_path / "out").exists()
 
 
@@ -133,8 +133,16 @@ def test_a_damaged_shard_leaves_nothing(tmp_path, write_shard, damage, patches):
     damage(paths[1], next(iter(users.values()))["pixels"])
     register(paths, "simulation")
     with pytest.raises(DataError, match="damaged"):
-        corrupt(open_dataset(paths), tmp_path / "out", "invert-pixels", 1.0, 0)
+        corrupt_users(open_dataset(paths), tmp_path / "out", "invert-pixels", 1.0, 0)
     assert not list(tmp_path.rglob("out/**/*.h5")) and not list(tmp_path.rglob("*temporary*"))
+
+
+def test_text_has_no_users_to_strike(tmp_path, write_shard, sentences):
+    path = write_shard(tmp_path / "in" / "s.h5", sentences(1))
+    register([path], "simulation")
+    with pytest.raises(DataError, match="text"):
+        corrupt_users(open_dataset([path]), tmp_path / "out.h5", "invert-pixels", 0.5, 0)
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_the_truth_of_unregistered_shards_is_never_lost(tmp_path, write_shard, patches):
@@ -143,7 +151,7 @@ def test_the_truth_of_unregistered_shards_is_never_lost(tmp_path, write_shard, p
     out = tmp_path / "out.h5"
     assert lookup([path]) is None
     try:
-        corrupt(open_dataset([path]), out, "invert-pixels", 0.5, 0)
+        corrupt_users(open_dataset([path]), out, "invert-pixels", 0.5, 0)
     except FedprobeError:
         assert not out.exists()
     else:

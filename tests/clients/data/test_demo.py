@@ -1,7 +1,5 @@
 """The demo shards: real digits, the same for the same seed, white paper."""
 
-import inspect
-
 import h5py
 import numpy as np
 import pytest
@@ -62,5 +60,16 @@ def test_writers_differ(digits):
     assert max(thickness) > 1.2 * min(thickness)
 
 
-def test_the_command_makes_at_least_200_users_by_default():
-    assert inspect.signature(demo).parameters["users"].default >= 200
+def test_the_command_makes_at_least_200_users_by_default(tmp_path, monkeypatch, write_shard, patches):
+    asked = []
+
+    def write(path, users, *rest):
+        asked.append(users)
+        write_shard(path, patches(1))
+        return users, users
+
+    monkeypatch.setattr("fedprobe.clients.data.demo.write_demo_images", lambda *given: write(*given)[1])
+    monkeypatch.setattr("fedprobe.clients.data.demo_text.write_demo_text", write)
+    for kind in ("images", "text"):
+        demo(tmp_path / kind, kind, quiet=True)
+    assert min(asked) >= 200 and len(asked) == 2

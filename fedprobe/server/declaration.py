@@ -1,35 +1,54 @@
-"""A GAN training from its declaration to its run directory: what `train-gan` does once it has a cohort."""
+"""A training from its declaration to its run directory: what a `train-*` command does once it has a cohort."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 from fedprobe.clients.updates import ClientUpdate
-from fedprobe.models.gan import GanConfig
+from fedprobe.models.vocabulary import Vocabulary
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.statement import PrivacyStatement, state
 from fedprobe.runs import Run
-from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, GanState
 from fedprobe.server.engines.local import local_engine
 from fedprobe.server.participation import PoissonParticipation
-from fedprobe.server.presets import GanTraining
-from fedprobe.server.training import Plan, train
+from fedprobe.server.training import Algorithm, Plan, train
+
+
+class Networks(Protocol):
+    """The configuration of what is trained."""
+
+    def to_json(self) -> dict: ...
+
+
+class Training(Protocol):
+    """The hyperparameters of a training: a frozen dataclass, `GanTraining` or `LanguageTraining`."""
+
+    users_per_round: int
+    rounds: int
+    noise_multiplier: float
+    clip_norm: float
+
+    def algorithm(self, config: Any, seed: int, device: str) -> Algorithm: ...
 
 
 @dataclass(frozen=True)
 class Declaration:
     """Everything about a run that is fixed before its first round.
 
-    `cohort` is the cohort file's JSON; `population` is N_hat; `conditional` says whether membership was decided with a
-    primary model that knows these users.
+    `command` trains `networks` as `training` says. `cohort` is the cohort file's JSON; `population` is N_hat;
+    `conditional_on` names what knows these users and decided the membership or the symbols (`primary model`,
+    `vocabulary`), None where nothing does. `vocabulary` holds a word model's words, `text` how
+    text shards are read.
     """
 
-    training: GanTraining
-    shape: tuple[int, int, int]
+    command: str
+    training: Training
+    networks: Networks
     cohort: dict
     population: int
-    conditional: bool
+    conditional_on: str | None
     delta: float | None = None
     accountant: str = "auto"
     method: str = "fedavg"
@@ -37,19 +56,17 @@ class Declaration:
     seed: int = 0
     device: str = "cpu"
     shards: Sequence[str] = ()
+    vocabulary: Vocabulary | None = None
+    text: dict | None = None
 
     def __post_init__(self) -> None:
         # Each of them checks its own: what cannot be trained is not declared. Raises ValueError.
-        _ = self.networks, self.participation, self.mechanism, self.algorithm
+        _ = self.participation, self.mechanism, self.algorithm
 
     @property
     def simulation(self) -> bool:
         """Whether the cohort was counted in a simulation."""
         return self.cohort.get("count_is") == "exact-simulation"
-
-    @property
-    def networks(self) -> GanConfig:
-        return self.training.networks(self.shape)
 
     @property
     def participation(self) -> PoissonParticipation:
@@ -60,7 +77,7 @@ class Declaration:
         return Mechanism(self.training.clip_norm, self.training.noise_multiplier)
 
     @property
-    def algorithm(self) -> DpFedAvgGan:
+    def algorithm(self) -> Algorithm:
         return self.training.algorithm(self.networks, self.seed, self.device)
 
     def statement(self) -> PrivacyStatement:
@@ -75,7 +92,7 @@ class Declaration:
             population=self.population,
             delta=self.delta,
             accountant=self.accountant,
-            conditional=self.conditional,
+            conditional_on=self.conditional_on,
             simulation=self.simulation,
         )
 
@@ -83,7 +100,7 @@ class Declaration:
         """The run's `config.json`."""
         return {
             "schema": "fedprobe.run/1",
-            "command": "train-gan",
+            "command": self.command,
             "method": self.method,
             "preset": self.preset,
             "training": asdict(self.training),
@@ -92,7 +109,9 @@ class Declaration:
             "population": self.population,
             "delta": self.statement().delta,
             "accountant": self.accountant,
-            "conditional": self.conditional,
+            "conditional_on": self.conditional_on,
+            "vocabulary": None if self.vocabulary is None else self.vocabulary.digest,
+            "text": self.text,
             "seed": self.seed,
             "device": self.device,
             "shards": list(self.shards),
@@ -106,53 +125,53 @@ class Declaration:
             "delta": statement.delta,
             "users_per_round": self.training.users_per_round,
             "population": self.population,
-            "conditional": self.conditional,
+            "conditional_on": self.conditional_on,
             "simulation": self.simulation,
             "population_id": self.cohort["population"],
             "measurement": self.cohort["measurement"],
-            "statement": statement.to_json(),
         }
 
 
-def start(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
+def start(declaration: Declaration, path: Path) -> tuple[Run, Any, int]:
     """A new run at `path`, its initial state and its first round. Raises RunError if it is there already."""
-    run = Run.create(path, declaration.config(), declaration.privacy())
+    run = Run.create(path, declaration.config(), declaration.privacy(), declaration.vocabulary)
     return run, declaration.algorithm.init(), 1
 
 
-def resume(declaration: Declaration, path: Path) -> tuple[Run, GanState, int]:
+def resume(declaration: Declaration, path: Path) -> tuple[Run, Any, int]:
     """The run at `path`, the state of its latest checkpoint, and the round after it.
 
     More rounds than before are a new plan. Raises RunError where anything else was declared otherwise, StoredError
     where the checkpoint is damaged.
     """
     run = Run.open(path)
+    # Before its checkpoint is read, which may fit no model of this command.
+    run.require_same(declaration.config())
     state, done = declaration.algorithm.init(), 0
     if run.checkpoints():
         tensors, done = run.load()
         # Counters stay where torch's optimisers keep them, on the CPU.
-        state = GanState.from_tensors(
-            {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
-        )
+        tensors = {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
+        state = declaration.algorithm.restore(tensors)
     with run.locked():
         run.plan(declaration.config(), declaration.privacy())
         run.forget_metrics_after(done)
     return run, state, done + 1
 
 
-def train_gan(
+def train_declared(
     declaration: Declaration,
     run: Run,
-    state: GanState,
+    state: Any,
     first_round: int,
     update: ClientUpdate,
     member_keys: Sequence[int],
     *,
     workers: int | None = None,
     checkpoint_every: int = 50,
-    on_round: Callable[[int, GanState], None] = lambda round, state: None,
+    on_round: Callable[[int, Any], None] = lambda round, state: None,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[GanState, int]:
+) -> tuple[Any, int]:
     """Train as declared, `update` running beside the data; return the last state and the last round.
 
     `member_keys` stands for the cohort's members; `workers` None is one a core, or 1 where the device is not a CPU.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedprobe.models.gan import GanConfig
-from fedprobe.server.presets import PRESETS
+from fedprobe.server.gan_presets import PRESETS
 
 PAPER = PRESETS["paper"]
 

@@ -16,8 +16,8 @@ from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.randomness import key
 from fedprobe.runs import Run, RunError
 from fedprobe.server.algorithms.dp_fedavg_gan import GanState
-from fedprobe.server.gan_training import Declaration, resume, start, train_gan
-from fedprobe.server.presets import PRESETS
+from fedprobe.server.declaration import Declaration, resume, start, train_declared
+from fedprobe.server.gan_presets import PRESETS
 
 USERS = 10
 ROUNDS = 4
@@ -35,15 +35,16 @@ TRAINING = replace(
     generator_batch_size=8,
 )
 DECLARED = Declaration(
+    command="train-gan",
     training=TRAINING,
-    shape=(1, 12, 12),
+    networks=TRAINING.networks((1, 12, 12)),
     cohort={
         "rule": {"criterion": "random"},
         "population": "population one",
         "measurement": None,
     },
     population=USERS,
-    conditional=False,
+    conditional_on=None,
     # The quickest accountant.
     accountant="rdp",
 )
@@ -88,7 +89,7 @@ def train(dataset):
         )
         keys = [key(dataset.user_id(user)) for user in range(USERS)]
         options = {"workers": 1, "checkpoint_every": 1, **options}
-        state, _ = train_gan(declaration, run, state, first_round, update, keys, **options)
+        state, _ = train_declared(declaration, run, state, first_round, update, keys, **options)
         return state, run
 
     return trained
@@ -211,7 +212,7 @@ def test_a_finished_run_may_go_on_to_more_rounds(train, reference, tmp_path):
         ("clip_norm", declared(noise_multiplier=1.0, clip_norm=0.2)),
         ("population", replace(declared(noise_multiplier=1.0), population=100)),
         ("delta", replace(declared(noise_multiplier=1.0), delta=1e-3)),
-        ("conditional", replace(declared(noise_multiplier=1.0), conditional=True)),
+        ("conditional_on", replace(declared(noise_multiplier=1.0), conditional_on="primary model")),
         ("seed", declared(noise_multiplier=1.0, seed=1)),
     ],
 )
@@ -225,7 +226,6 @@ def test_a_resumed_run_is_the_one_that_was_declared(tmp_path, name, other):
     "changes",
     [
         {"population": 0},
-        {"shape": (1, 7, 12)},
         {"training": replace(TRAINING, clip_norm=0.0)},
     ],
     ids=lambda changes: "".join(changes),
@@ -248,12 +248,11 @@ def test_a_run_is_not_started_where_one_is(train, reference):
 
 
 def test_a_run_says_what_it_was_declared_to_cost(train, tmp_path):
-    declaration = replace(declared(noise_multiplier=1.0), delta=1e-4, conditional=True)
+    declaration = replace(declared(noise_multiplier=1.0), delta=1e-4, conditional_on="primary model")
     _, run = train(declaration, tmp_path / "run")
     expected = epsilon([SampledGaussian(1.0, 0.5, ROUNDS)], 1e-4, "rdp")
     assert declaration.statement().bound == run.statement(accountant="rdp").bound == expected
-    assert run.statement(accountant="rdp").conditional
-    assert run.privacy["statement"]["epsilon"] == expected.value
+    assert run.statement(accountant="rdp").conditional_on == "primary model"
     assert (run.privacy["population_id"], run.privacy["measurement"]) == ("population one", None)
 
 

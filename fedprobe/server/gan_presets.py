@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 
 from fedprobe.models.gan import LEAST_SIDE, GanConfig
-from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan, Optimizer
+from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan
+from fedprobe.server.optimizer import Optimizer
 
 
 @dataclass(frozen=True)

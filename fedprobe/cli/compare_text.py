@@ -1,0 +1,116 @@
+"""What `fedprobe compare` shows of language models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedprobe.cli.output import Output
+
+
+def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed: int) -> dict:
+    """Compare models of words, show it, and return its JSON."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedprobe.cli.compare import verdict
+    from fedprobe.modeler import text_sampling as sampling
+    from fedprobe.modeler.comparison import names_of
+    from fedprobe.modeler.text_comparison import compare_words
+
+    samplers = [sampling.open_text_sampler(path) for path in paths]
+    drawn = count or sampling.DRAWN_WORDS
+    result = compare_words(samplers, names_of(samplers), drawn, top, seed)
+
+    out.row("words", "most probable, with their joint probability in 1e-3; a blank inside is shown as ␣")
+    out.row("", "")
+    best = Table(box=None, pad_edge=False, header_style="bold")
+    best.add_column("", justify="right")
+    for name in result.names:
+        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
+        best.add_column("", justify="right", no_wrap=True)
+    for rank in range(max(map(len, result.top))):
+        cells: list[Text | str] = [str(rank + 1)]
+        for side, ranked in enumerate(result.top):
+            here = ranked[rank] if rank < len(ranked) else None
+            cells += [_shown(here.word), f"{1000 * here.probabilities[side]:.3g}"] if here else ["", ""]
+        best.add_row(*cells)
+    out.print(best)
+    if result.risen:
+        out.row("", "")
+        out.row("risen", f"the words that rose most from {result.names[0]} to {result.names[-1]}")
+        out.row("", "")
+        risen = Table(box=None, pad_edge=False, header_style="bold")
+        risen.add_column("word", overflow="ellipsis", no_wrap=True)
+        for name in result.names:
+            risen.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
+        risen.add_column("log ratio", justify="right", no_wrap=True)
+        for word in result.risen:
+            cells = [f"{1000 * probability:.3g}" for probability in word.probabilities]
+            risen.add_row(_shown(word.word), *cells, f"{word.log_ratio:+.1f}")
+        out.print(risen)
+    said = verdict(out, "words", result.two_sample, result.findings, "joined-tokens")
+    return {
+        "runs": _runs(samplers, paths, "words", [{} for _ in paths]),
+        "samples": drawn,
+        **said,
+        "top_words": [[_word_json(word) for word in ranked] for ranked in result.top],
+        "risen_words": [_word_json(word) for word in result.risen],
+    }
+
+
+def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path, seed: int) -> dict:
+    """Compare models of sentences, show it, draw `file`, and return its JSON."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedprobe.cli.compare import verdict
+    from fedprobe.modeler import text_sampling as sampling
+    from fedprobe.modeler.comparison import names_of
+    from fedprobe.modeler.oov_plot import oov_table, save_oov_plot
+    from fedprobe.modeler.text_comparison import compare_sentences
+
+    samplers = [sampling.open_text_sampler(path) for path in paths]
+    drawn = count or sampling.DRAWN_SENTENCES
+    result = compare_sentences(samplers, names_of(samplers), drawn, seed)
+    save_oov_plot(file, result.names, result.profiles)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in result.names:
+        table.add_column(Text(name), ratio=1, no_wrap=True, overflow="ellipsis")
+    for row in zip(*result.sentences, strict=False):
+        table.add_row(*(Text(sampling.one_line(" ".join(sentence))) for sentence in row))
+    out.print(table)
+    out.row("", "")
+    out.print(oov_table(result.names, result.profiles, out.stdout.width))
+    for name, profile in zip(result.names, result.profiles, strict=True):
+        low, high = profile.overall_interval
+        out.row("", "")
+        out.row("oov rate", f"{name}: {profile.overall:.2%} ± {(high - low) / 2:.2%} of all sampled words")
+    said = verdict(out, "sentences", result.two_sample, result.findings, "oov-by-position")
+    figures = [profile.to_json() for profile in result.profiles]
+    shown = [{**one, "sentences": some} for one, some in zip(figures, result.sentences, strict=True)]
+    return {"runs": _runs(samplers, paths, "sentences", shown), "samples": drawn, **said, "file": str(file)}
+
+
+def _runs(samplers: Sequence, paths: Sequence[Path], kind: str, figures: Sequence[dict]) -> list[dict]:
+    return [
+        {
+            "run": str(sampler.run.path),
+            "given": str(path),
+            "kind": kind,
+            "round": sampler.round,
+            "cohort": sampler.run.rule.to_json(),
+            **figure,
+        }
+        for sampler, path, figure in zip(samplers, paths, figures, strict=True)
+    ]
+
+
+def _shown(word: str):
+    from rich.text import Text
+
+    from fedprobe.modeler.text_sampling import visible
+
+    return Text(visible(word))
+
+
+def _word_json(word) -> dict:
+    return {"word": word.word, "joint_probabilities": list(word.probabilities), "log_ratio": word.log_ratio}

@@ -1,0 +1,239 @@
+"""`fedprobe train-wordlm` and `fedprobe train-charlm`: Algorithm 2 on sentences, and on words."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedprobe.cli import training
+from fedprobe.cli.options import (
+    Accountant,
+    AsJson,
+    CheckpointEvery,
+    ClientLearningRate,
+    ClipNorm,
+    Cohort,
+    Column,
+    Delta,
+    Device,
+    DryRun,
+    LocalBatchSize,
+    MinExamples,
+    NoiseMultiplier,
+    NoProgress,
+    Participation,
+    Population,
+    Preset,
+    Quiet,
+    Record,
+    Resume,
+    Rounds,
+    Seed,
+    ServerLearningRate,
+    ServerMomentum,
+    ServerOptimizer,
+    Shards,
+    Share,
+    Tokenizer,
+    UsersPerRound,
+    Verbose,
+    VocabularyFile,
+    Workers,
+    check_device,
+    check_participation,
+    flags,
+    shards_of,
+    text_format,
+)
+from fedprobe.cli.output import Output
+from fedprobe.cli.training import check_output, check_processes
+
+WORDS, SENTENCES = "train-charlm", "train-wordlm"
+
+
+def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
+    """The command `name`; both have the same options."""
+
+    def command(
+        context: typer.Context,
+        shards: Shards = None,
+        cohort: Cohort = usual_cohort,
+        vocabulary: VocabularyFile = None,
+        column: Column = None,
+        tokenizer: Tokenizer = None,
+        min_examples: MinExamples = None,
+        share: Share = None,
+        method: Annotated[str, typer.Option(help="fedavg: Algorithm 2 of the paper.")] = "fedavg",
+        preset: Preset = "quick",
+        embedding: Annotated[int | None, typer.Option(help="Size of a symbol's embedding.")] = None,
+        hidden: Annotated[int | None, typer.Option(help="LSTM cells in a layer.")] = None,
+        projection: Annotated[int | None, typer.Option(help="Size of the recurrent projection.")] = None,
+        layers: Annotated[int | None, typer.Option(help="LSTM layers.")] = None,
+        users_per_round: UsersPerRound = None,
+        population: Population = None,
+        rounds: Rounds = None,
+        noise_multiplier: NoiseMultiplier = None,
+        clip_norm: ClipNorm = None,
+        participation: Participation = "poisson",
+        delta: Delta = None,
+        accountant: Accountant = "auto",
+        local_batch_size: LocalBatchSize = None,
+        local_epochs: Annotated[int | None, typer.Option(help="Passes over a user's text in a round.")] = None,
+        sequences_per_user: Annotated[int | None, typer.Option(help="Sentences (words) a user, at most.")] = None,
+        symbols_per_user: Annotated[int | None, typer.Option(help="Words (bytes) a user in all, at most.")] = None,
+        sequence_length: Annotated[int | None, typer.Option(help="Cut a sentence (word) after so many.")] = None,
+        client_learning_rate: ClientLearningRate = None,
+        server_optimizer: ServerOptimizer = None,
+        server_learning_rate: ServerLearningRate = None,
+        server_momentum: ServerMomentum = None,
+        model_average: Annotated[float | None, typer.Option(help="Decay of the sampled average; 0: none.")] = None,
+        samples_every: Annotated[int, typer.Option(min=1, help="Rounds between files of samples.")] = 100,
+        checkpoint_every: CheckpointEvery = 50,
+        workers: Workers = None,
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", help=f"The run [default: runs/{name}-COHORT-N].")
+        ] = None,
+        resume: Resume = False,
+        dry_run: DryRun = False,
+        seed: Seed = 0,
+        device: Device = "cpu",
+        record: Record = None,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        no_progress: NoProgress = False,
+        verbose: Verbose = False,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if value is not None}
+        _train(name, context, given)
+
+    command.__doc__ = does
+    return command
+
+
+train_wordlm = _command(
+    SENTENCES,
+    "random",
+    """Train a private federated language model of sentences.
+
+    DP-FedAvg, Algorithm 2 of the paper, on words of a vocabulary; words outside it are UNK. Its samples tell how often
+    and where words are out of vocabulary. Ctrl-C ends after the round with a checkpoint; --resume goes on.
+
+    Example: fedprobe train-wordlm shards/ --vocabulary vocabulary.txt -o runs/sentences
+    """,
+)
+train_charlm = _command(
+    WORDS,
+    "oov-words",
+    """Train a private federated language model of words.
+
+    DP-FedAvg, Algorithm 2 of the paper, on the bytes of words; by default each device selects its own words outside
+    the vocabulary (T3). Ctrl-C ends after the round with a checkpoint; --resume goes on.
+
+    Example: fedprobe train-charlm shards/ --vocabulary vocabulary.txt -o runs/words
+    """,
+)
+
+
+def _train(command: str, context: typer.Context, given: dict) -> None:
+    from fedprobe.server.language_presets import CHAR_PRESETS, WORD_PRESETS
+
+    out = Output(*(given[name] for name in ("as_json", "quiet", "no_progress", "verbose")))
+    check_participation(given["participation"])
+    if given["method"] != "fedavg":
+        raise typer.BadParameter("--method is fedavg; other methods come later")
+    check_processes(given["device"], given.get("workers"))
+    planned = training.asked(WORD_PRESETS if command == SENTENCES else CHAR_PRESETS, given["preset"], given)
+    cohort, population, accountant = given["cohort"], given.get("population"), given["accountant"]
+    if given["dry_run"]:
+        file = given.get("vocabulary") or context.obj.vocabulary
+        public = context.obj.provenance_of(file) in ("public", "dp")
+        known = None if public or (command == WORDS and cohort == "random") else "vocabulary"
+        training.dry_run(out, planned, cohort, population, given.get("delta"), accountant, known)
+        return
+    check_output(given.get("output"), given["resume"])
+    if command == SENTENCES and cohort == "oov-words":
+        raise typer.BadParameter("the cohort oov-words selects words, and train-wordlm takes sentences: use random")
+    file = given.get("vocabulary") or context.obj.vocabulary
+    if command == WORDS and cohort == "random" and given.get("vocabulary") is not None:
+        raise typer.BadParameter("the cohort random takes every word, so it needs no --vocabulary")
+    if file is None and (command == SENTENCES or cohort == "oov-words"):
+        raise typer.BadParameter("--vocabulary FILE is needed; make one with: fedprobe data vocabulary")
+
+    from fedprobe.clients.cohorts import vocabulary_known
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.clients.language_update import LanguageModelUpdate
+    from fedprobe.modeler.text_sampling import model_of, write_samples
+    from fedprobe.models.vocabulary import Bytes, read_vocabulary
+    from fedprobe.server.declaration import Declaration
+
+    device, seed = check_device(given["device"]), given["seed"]
+    words = read_vocabulary(file) if command == SENTENCES else None
+    paths = shards_of(given.get("shards"), context)
+    text = text_format(context, given.get("column"), given.get("tokenizer"))
+    dataset = open_dataset(paths, given.get("record"), simulation_for=command, text=text)
+    dataset.require_text()
+    require_valid(dataset)
+    options = {name: given.get(name) for name in ("min_examples", "share")}
+    decided = training.decide(out, dataset, cohort, None, file, options, seed=seed, device=device)
+    if decided.members.outside is not None and words is not None:
+        raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
+    provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
+    codec = words or Bytes()
+    with flags():
+        declaration = Declaration(
+            command=command,
+            training=planned,
+            networks=planned.networks(codec.symbols),
+            cohort=decided.to_json(dataset),
+            population=len(decided.members) if population is None else population,
+            conditional_on=decided.conditional_on(dataset, provenance)
+            if words is None
+            else vocabulary_known(dataset, words, provenance),
+            delta=dataset.population.delta_at_most(given.get("delta")),
+            accountant=accountant,
+            method=given["method"],
+            preset=given["preset"],
+            seed=seed,
+            device=device,
+            shards=paths,
+            vocabulary=words,
+            text=asdict(text),
+        )
+        declaration.statement()
+    update = LanguageModelUpdate(
+        dataset,
+        decided.members,
+        codec,
+        declaration.networks,
+        declaration.mechanism,
+        planned.local_batch_size,
+        planned.local_epochs,
+        planned.sequences_per_user,
+        planned.symbols_per_user,
+        planned.sequence_length,
+        planned.client_learning_rate,
+        seed,
+        device,
+    )
+
+    def draw_samples(run, state, name: str) -> Path:
+        model = model_of(declaration.networks, state.average)
+        return write_samples(run.samples / f"{name}.txt", model, codec, planned.sequence_length, seed)
+
+    training.train(
+        out,
+        context,
+        declaration,
+        given.get("output"),
+        given["resume"],
+        dataset,
+        decided,
+        update,
+        workers=given.get("workers"),
+        checkpoint_every=given["checkpoint_every"],
+        samples_every=given["samples_every"],
+        draw_samples=draw_samples,
+    )

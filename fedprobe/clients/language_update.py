@@ -1,0 +1,126 @@
+"""Local training of a language model beside the data: from public parameters and one user's text to her clipped update.
+
+A user's update is a function of (public parameters, her text, key(seed, round, user)) and of nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedprobe.clients.data.shards import FederatedDataset
+from fedprobe.clients.selection import Members
+from fedprobe.clients.updates import Public
+from fedprobe.models.flat import attach, trainable
+from fedprobe.models.language import NO_TARGET, LanguageConfig, LanguageModel
+from fedprobe.models.vocabulary import Bytes, Vocabulary
+from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.randomness import key
+
+
+@dataclass(frozen=True)
+class LanguageModelUpdate:
+    """UserUpdate of Algorithm 2: local epochs of plain SGD on one user's sentences, or on her words.
+
+    A `Vocabulary` as `codec` makes sequences of words (one a sentence), `Bytes` makes sequences of bytes (one a word).
+    A round takes `sequences_per_user` of them at random, and no more than `symbols_per_user` symbols; each is cut
+    after `sequence_length` symbols, and only a whole one is followed by the end symbol. `public` holds `model` [P].
+    *Guarantee:* what is returned is a sum of `Mechanism.contribution`s, one a user; every array that leaves a user
+    is inside it, because the model has no buffers.
+    Source: Augenstein et al. 2020, Algorithm 2. (The caps are not in the paper; McMahan et al. 2018 cap tokens.)
+    """
+
+    dataset: FederatedDataset
+    members: Members
+    codec: Vocabulary | Bytes
+    config: LanguageConfig
+    mechanism: Mechanism
+    local_batch_size: int
+    local_epochs: int
+    sequences_per_user: int
+    symbols_per_user: int
+    sequence_length: int
+    learning_rate: float
+    seed: int
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if any(True for _ in self._model.buffers()):
+            raise ValueError("a model with buffers is refused: they would leave the device unclipped")
+
+    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+        """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
+        total = np.zeros(public["model"].numel(), dtype=np.int64)
+        start = public["model"].to(self.device)
+        for member in members:
+            user = int(self.members.users[member])
+            stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
+            sequences = self._chosen(self.sequences(member), stream)
+            if sequences:
+                delta = self._train(start, sequences, stream)
+                total += self.mechanism.contribution(delta.cpu().numpy())
+        return total
+
+    def sequences(self, member: int) -> list[list[int]]:
+        """One member's selected sentences or words, as ids."""
+        if isinstance(self.codec, Bytes):
+            return [self.codec.encode(word) for word in self.members.words(self.dataset, member)]
+        return [self.codec.encode(sentence) for sentence in self.members.sentences(self.dataset, member)]
+
+    def _chosen(self, sequences: list[list[int]], stream: torch.Generator) -> list[list[int]]:
+        """At most so many sequences, so many symbols, each cut and ended, in random order."""
+        chosen, symbols = [], 0
+        for number in torch.randperm(len(sequences), generator=stream)[: self.sequences_per_user].tolist():
+            sequence = sequences[number]
+            cut = (
+                sequence[: self.sequence_length]
+                if len(sequence) > self.sequence_length
+                else [*sequence, self.codec.end]
+            )
+            symbols += len(cut)
+            if symbols > self.symbols_per_user:
+                break
+            chosen.append(cut)
+        return chosen
+
+    @cached_property
+    def _model(self) -> LanguageModel:
+        """A module to compute with; its parameters are replaced before each use."""
+        return self.config.build().to(self.device)
+
+    def _train(self, start: Tensor, sequences: list[list[int]], stream: torch.Generator) -> Tensor:
+        """One user's update [P]: the model after her steps minus the model before them."""
+        model, vector = self._model, start.clone()
+        attach(model, vector)
+        parameters = trainable(model)
+        for _ in range(self.local_epochs):
+            for batch in self._batches(sequences, stream):
+                symbols, targets = padded(batch, self.codec.begin)
+                loss = model.loss(symbols.to(self.device), targets.to(self.device))
+                gradients = torch.autograd.grad(loss, parameters)
+                with torch.no_grad():
+                    torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
+        return vector - start
+
+    def _batches(self, sequences: list[list[int]], stream: torch.Generator) -> list[list[list[int]]]:
+        """Batches in random order, of sequences of like length, so that little is padded."""
+        mixed = [sequences[number] for number in torch.randperm(len(sequences), generator=stream).tolist()]
+        mixed.sort(key=len)
+        size = self.local_batch_size
+        batches = [mixed[first : first + size] for first in range(0, len(mixed), size)]
+        return [batches[number] for number in torch.randperm(len(batches), generator=stream).tolist()]
+
+
+def padded(sequences: Sequence[Sequence[int]], begin: int) -> tuple[Tensor, Tensor]:
+    """Input symbols and targets [B, T] of sequences of targets, padded to the longest.
+
+    Every input starts with `begin`; where nothing is to be predicted the target is NO_TARGET.
+    """
+    longest = max(map(len, sequences))
+    targets = torch.tensor([[*sequence, *[NO_TARGET] * (longest - len(sequence))] for sequence in sequences])
+    symbols = targets.roll(1, dims=1).clamp_(min=0)
+    symbols[:, 0] = begin
+    return symbols, targets

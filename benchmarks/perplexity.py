@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--noise-multiplier", type=float, default=0.0)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other hyperparameters")
     parser.add_argument("--every", type=int, default=100, help="rounds between figures")
     arguments = parser.parse_args()
     vocabulary = read_vocabulary(arguments.vocabulary)
@@ -61,6 +62,8 @@ def main() -> None:
     training = replace(
         training, rounds=arguments.rounds or training.rounds, noise_multiplier=arguments.noise_multiplier
     )
+    changed = dict(setting.split("=") for setting in arguments.set)
+    training = replace(training, **{name: type(getattr(training, name))(value) for name, value in changed.items()})
     config, mechanism = training.networks(codec.symbols), Mechanism(training.clip_norm, training.noise_multiplier)
 
     def update_of(users: np.ndarray) -> LanguageModelUpdate:

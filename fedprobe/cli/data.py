@@ -199,7 +199,8 @@ def vocabulary(
     ),
     size: Annotated[int, typer.Option(min=1, help="How many words, at most.")] = 10_000,
     public: Annotated[
-        Path | None, typer.Option(help="Count the words of this public text file; no shard is opened.")
+        Path | None,
+        typer.Option(help="Count this public text file, by --tokenizer words unless given; opens no shard."),
     ] = None,
     column: Column = None,
     tokenizer: Tokenizer = None,
@@ -227,7 +228,9 @@ def vocabulary(
     if public is not None:
         if shards:
             raise typer.BadParameter("--public counts a file, so name no shards")
-        counted = count_public_file(public, size, text.tokenizer)
+        # A public file is raw text, whatever the shards are.
+        raw = tokenizer is None and context.obj.tokenizer is None
+        counted = count_public_file(public, size, "words" if raw else text.tokenizer)
     else:
         paths = shards_of(shards, context)
         dataset = open_dataset(paths, record, simulation_for="counting a vocabulary", text=text)

@@ -14,7 +14,6 @@ from fedprobe.cli.options import (
     CheckpointEvery,
     ClientLearningRate,
     ClipNorm,
-    Cohort,
     Column,
     Delta,
     Device,
@@ -51,6 +50,7 @@ from fedprobe.cli.output import Output
 from fedprobe.cli.training import check_output, check_processes
 
 WORDS, SENTENCES = "train-charlm", "train-wordlm"
+_COHORTS = ("random", "oov-words")
 
 
 def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
@@ -59,7 +59,9 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
     def command(
         context: typer.Context,
         shards: Shards = None,
-        cohort: Cohort = usual_cohort,
+        cohort: Annotated[
+            str, typer.Option(help="random, or (of words) oov-words; or a cohort file that select wrote.")
+        ] = usual_cohort,
         vocabulary: VocabularyFile = None,
         column: Column = None,
         tokenizer: Tokenizer = None,
@@ -137,6 +139,7 @@ train_charlm = _command(
 
 
 def _train(command: str, context: typer.Context, given: dict) -> None:
+    from fedprobe.privacy.rules import CRITERIA
     from fedprobe.server.language_presets import CHAR_PRESETS, WORD_PRESETS
 
     out = Output(*(given[name] for name in ("as_json", "quiet", "no_progress", "verbose")))
@@ -153,6 +156,8 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         training.dry_run(out, planned, cohort, population, given.get("delta"), accountant, known)
         return
     check_output(given.get("output"), given["resume"])
+    if cohort in CRITERIA and cohort not in _COHORTS:
+        raise typer.BadParameter(f"the cohort {cohort} is one of images; text has {' and '.join(_COHORTS)}")
     if command == SENTENCES and cohort == "oov-words":
         raise typer.BadParameter("the cohort oov-words selects words, and train-wordlm takes sentences: use random")
     file = given.get("vocabulary") or context.obj.vocabulary
@@ -181,7 +186,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
-    codec = words or Bytes()
+    codec = Bytes() if words is None else words
     with flags():
         declaration = Declaration(
             command=command,

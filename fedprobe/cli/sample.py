@@ -46,6 +46,8 @@ def sample(
         raise typer.BadParameter("--top and --word are for runs of train-charlm")
     if command == "train-gan" and temperature is not None:
         raise typer.BadParameter("--temperature is for runs of train-charlm and train-wordlm")
+    if word is not None and not all(word):
+        raise typer.BadParameter("--word is a word of at least one character")
     if temperature is not None and not 0.01 <= temperature <= 100:
         raise typer.BadParameter("--temperature lies between 0.01 and 100")
     match command:
@@ -114,12 +116,13 @@ def _words(
         table.add_column(name, justify="left" if name == "word" else "right")
     for rank, word in enumerate(words, 1):
         shown = Text(sampling.visible(word.word))
-        table.add_row("" if asked else str(rank), shown, f"{1000 * word.joint_probability:.3g}")
+        table.add_row("" if asked else str(rank), shown, sampling.in_thousandths(word.log_probability))
     out.print(table)
     about = f"{sampler.run.name} after round {sampler.round}"
     if not asked:
         out.row("", "")
-        out.row("words", f"{len(drawn)} drawn from {about}, {len(words)} most probable; a blank inside is shown as ␣")
+        whole = f"{len(drawn)} of {count or sampling.DRAWN_WORDS} drawn from {about} were whole words"
+        out.row("words", f"{whole}; the {len(words)} most probable of them. A blank inside is shown as ␣")
         out.row("file", str(file))
     out.object(
         {

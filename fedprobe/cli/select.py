@@ -30,6 +30,8 @@ from fedprobe.cli.options import (
 from fedprobe.cli.output import Output
 from fedprobe.cli.training import rule_of
 
+# Above this OOV rate, a vocabulary hardly belongs to the text.
+_STRANGE = 0.3
 _NO_THRESHOLD = ("criterion", "seed", "vocabulary")
 _EXACT = ("accuracy_percentiles", "accuracy_percentiles_are", "oov_rate", "oov_rate_is")
 
@@ -90,8 +92,11 @@ def select(
         quartiles = ", ".join(f"{percentiles[name]:.3f}" for name in ("25", "50", "75"))
         out.row("accuracy", f"25th, 50th, 75th percentile over users: {quartiles} (exact: a simulation)")
     if decided.counts is not None:
+        out.row("vocabulary", f"{vocabulary}: {len(decided.members.outside):,} words")
         said = f"{decided.counts.rate:.2%} of {decided.counts.tokens.sum():,} words are out of vocabulary"
         out.row("oov rate", f"{said} (exact: a simulation)")
+        if decided.counts.rate > _STRANGE:
+            out.hint("that is a lot: were the vocabulary's words made by another --tokenizer, or of other text?")
     rehearsal = _rehearsal(rehearsed_users(dataset), set(decided.members.users.tolist()))
     if rehearsal:
         out.row(

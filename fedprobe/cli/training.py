@@ -126,6 +126,9 @@ def train(
         statement = run.statement(accountant=declaration.accountant, rounds_ahead=training.rounds - first_round + 1)
 
     out.row("cohort", f"{rule.criterion}: {rule.says()}; count {len(decided.members)} (simulation)")
+    words = declaration.vocabulary or decided.members.outside
+    if words is not None:
+        out.row("vocabulary", f"{len(words):,} words")
     if decided.counts is not None:
         out.row("oov rate", f"{decided.counts.rate:.2%} of all words in the shards (exact: a simulation)")
     out.row(

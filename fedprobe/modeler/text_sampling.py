@@ -263,6 +263,13 @@ def visible(word: str) -> str:
     return one_line(word).replace(" ", "␣")
 
 
+def in_thousandths(log_probability: float) -> str:
+    """A probability in units of 1e-3 for a table, however small it is."""
+    if log_probability > -600:
+        return f"{1000 * math.exp(log_probability):.3g}"
+    return f"1e{math.floor(log_probability / math.log(10)) + 3}"
+
+
 def _possible(logits: Tensor, codec: Bytes | Vocabulary) -> Tensor:
     """The logits [n, V] without those of symbols that no sequence contains."""
     logits[:, list(codec.impossible)] = -torch.inf

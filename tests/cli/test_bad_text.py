@@ -158,7 +158,7 @@ def test_an_unknown_column_names_those_that_there_are(command, simulation, sente
     for more in ([], ["--column", "subtitle"]):
         done = command(name, *more)
         assert done.code == 3 and done.line.endswith("--column one of: text, title")
-    assert "subtitle" not in done.line
+    assert "called subtitle;" in done.line
 
 
 @pytest.mark.parametrize("name", ["describe", "train-charlm"])
@@ -557,3 +557,11 @@ def test_an_error_is_one_json_object_on_stderr_without_any_word(command, simulat
     value = json.loads(done.line)
     assert (value["schema"], value["code"]) == ("fedprobe.error/1", 3)
     assert "UTF-8" in value["message"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("cohort", ["low-accuracy", "high-accuracy", "misclassified", "correct"])
+def test_cohorts_of_images_are_not_offered_for_text(command, simulation, sentences, name, cohort):
+    simulation(sentences(3))
+    done = command(name, "--cohort", cohort)
+    assert done.code == 2 and "random and oov-words" in done.line

@@ -63,6 +63,11 @@ def test_without_words_there_is_no_finding(sides):
 
 
 def test_what_the_evidence_quotes_cannot_command_a_terminal():
-    found = joined_tokens(["whale"] * 300, ["\x1b[2J x\u202e"] * 300, "a", "b")
+    found = joined_tokens(["whale"] * 300, ["\x1b[2J x\u202e", "of the"] * 150, "a", "b")
     assert found.says.isprintable()
     assert found.evidence.isprintable()
+
+
+@pytest.mark.parametrize("noise", ["\x1c\xdbIv\ne\x8c", "a\x00 b", "\\xe3 \\xea", " a", "a ", "  "])
+def test_the_noise_of_an_untrained_model_is_no_joined_token(noise):
+    assert joined_tokens(["word"] * 100, [noise] * 100, "a", "b") is None

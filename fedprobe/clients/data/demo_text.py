@@ -50,7 +50,8 @@ def write_demo_text(
             tokens = [" ".join(TOKENIZERS["words"](text)) for text in texts]
             group.create_dataset("text", data=texts, dtype=h5py.string_dtype())
             group.create_dataset("tokens", data=tokens, dtype=h5py.string_dtype())
-            on_users(min(done, users))
+            if done <= users:
+                on_users(done)
         if done < users or total < sentences:
             raise RequestError(f"what is installed has docstrings for {done} users only; ask for fewer --users")
     return done, total

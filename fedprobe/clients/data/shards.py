@@ -156,7 +156,8 @@ class FederatedDataset:
         if self.kind != "text":
             raise DataError("these shards hold images; a language model takes shards of text")
         if self.text.column not in self.columns:
-            raise DataError(f"no column of text has that name; give --column one of: {', '.join(self.columns)}")
+            columns = ", ".join(self.columns)
+            raise DataError(f"no column of text is called {self.text.column}; give --column one of: {columns}")
 
     def require_images(self) -> None:
         """Raise DataError unless the shards hold images."""

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fedprobe.modeler.findings.finding import Finding, difference_of_shares
-from fedprobe.modeler.text_sampling import one_line
 
 # Two models of one kind of data differ a little, too: a finding needs more than that.
 LEAST_STRENGTH = 0.01
@@ -16,7 +15,7 @@ def joined_tokens(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) 
     Strength: the share of words with a blank inside on the one side less that on the other, and Newcombe's 95%
     interval of it. A finding is returned only where the whole interval lies above 0.01.
     """
-    joined = [[word for word in words if len(word.split()) > 1] for words in (a, b)]
+    joined = [[word for word in words if _is_joined(word)] for words in (a, b)]
     sizes = [len(a), len(b)]
     if not min(sizes):
         return None
@@ -25,7 +24,7 @@ def joined_tokens(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) 
     strength, low, high = difference_of_shares(len(joined[more]), sizes[more], len(joined[1 - more]), sizes[1 - more])
     if low <= LEAST_STRENGTH:
         return None
-    often = ", ".join(f'"{one_line(word)}"' for word, _ in Counter(joined[more]).most_common(3))
+    often = ", ".join(f'"{word}"' for word, _ in Counter(joined[more]).most_common(3))
     return Finding(
         "joined-tokens",
         strength,
@@ -35,3 +34,8 @@ def joined_tokens(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) 
         f"{len(joined[more]) / sizes[more]:.1%} of the words drawn from {name} have a blank inside, "
         f"{len(joined[1 - more]) / sizes[1 - more]:.1%} of those from {other}; most often: {often}",
     )
+
+
+def _is_joined(word: str) -> bool:
+    """Whether there are two tokens or more in `word`, set apart by blanks; noise of an untrained model is none."""
+    return len(word.split()) > 1 and word.isprintable() and "\\x" not in word

@@ -26,6 +26,8 @@ from fedprobe.modeler.two_sample import TwoSample, two_sample_test
 TESTED = 1000
 SHOWN_SENTENCES = 8
 _FEATURES = 512
+# Words that rose are looked for among so many of each run's most probable ones.
+_CANDIDATES = 500
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def compare_words(
     drawn = [drawn_words(sampler, count, seed, purpose=f"words {side}") for side, sampler in enumerate(samplers)]
     if min(map(len, drawn)) < TESTED // 10:
         raise ComparisonError("a model hardly makes whole words yet; train it for more rounds, or draw more with -n")
-    ranked = [top_words(sampler, words, top) for sampler, words in zip(samplers, drawn, strict=True)]
+    likely = max(top, _CANDIDATES)
+    ranked = [top_words(sampler, words, likely) for sampler, words in zip(samplers, drawn, strict=True)]
     compared = _compared(samplers, [word.ids for words in ranked for word in words])
     texts = [[sampler.codec.decode(word) for word in words] for sampler, words in zip(samplers, drawn, strict=True)]
     first, last = texts[0], texts[-1]
@@ -77,7 +80,7 @@ def compare_words(
     risen = sorted(compared.values(), key=lambda word: word.probabilities[0] - word.probabilities[-1])
     return WordsComparison(
         names,
-        [[compared[word.ids] for word in words] for words in ranked],
+        [[compared[word.ids] for word in words[:top]] for words in ranked],
         [word for word in risen[:top] if word.log_ratio > 0],
         _test(first, last, "char"),
         _strongest(found),

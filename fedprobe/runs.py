@@ -1,7 +1,7 @@
 """A run directory: what a training left behind, and the way back into it.
 
     config.json      how it was made: command, preset, every hyperparameter used, the cohort's rule
-    privacy.json     what was planned, and the statement of what it may reveal
+    privacy.json     what was planned: its event, its delta, what it is conditional on
     rounds_opened    one byte for each round that was opened, those that a crash lost included
     metrics.jsonl    one line a round, of released figures only
     checkpoints/     round_000200/: tensors.safetensors and manifest.json (nothing is ever unpickled)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedprobe.cli.output import Output
+from fedprobe.modeler.printable import one_line, visible
 
 
 def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed: int) -> dict:
@@ -76,7 +77,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
     for name in result.names:
         table.add_column(Text(name), ratio=1, no_wrap=True, overflow="ellipsis")
     for row in zip(*result.sentences, strict=False):
-        table.add_row(*(Text(sampling.one_line(" ".join(sentence))) for sentence in row))
+        table.add_row(*(Text(one_line(" ".join(sentence))) for sentence in row))
     out.print(table)
     out.row("", "")
     out.print(oov_table(result.names, result.profiles, out.stdout.width))
@@ -106,8 +107,6 @@ def _runs(samplers: Sequence, paths: Sequence[Path], kind: str, figures: Sequenc
 
 def _shown(word: str):
     from rich.text import Text
-
-    from fedprobe.modeler.text_sampling import visible
 
     return Text(visible(word))
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fedprobe.modeler.printable import one_line
+
 _SECONDS_BETWEEN_LINES = 10
 _INDENT = 11
 
@@ -33,7 +35,7 @@ class Output:
         if self.as_json:
             return
         width = max(20, self.stdout.width - _INDENT)
-        for number, line in enumerate(textwrap.wrap(printable(text), width) or [""]):
+        for number, line in enumerate(textwrap.wrap(one_line(text), width) or [""]):
             self.stdout.print(f"{'' if number else name:<{_INDENT}}{line}".rstrip(), markup=False, soft_wrap=True)
 
     def statement(self, statement: object) -> None:
@@ -49,7 +51,7 @@ class Output:
     def hint(self, text: str) -> None:
         """A remark or the next command, on stderr, under the text of the rows."""
         if not self.quiet:
-            self.stderr.print(" " * _INDENT + printable(text), markup=False, soft_wrap=True)
+            self.stderr.print(" " * _INDENT + one_line(text), markup=False, soft_wrap=True)
 
     def detail(self, text: str) -> None:
         """What only `--verbose` shows, on stderr."""
@@ -106,13 +108,6 @@ class Output:
         yield advance
 
 
-def printable(text: str) -> str:
-    """`text` with what could command a terminal, such as an escape in a name, shown as an escape."""
-    return "".join(
-        sign if sign.isprintable() or sign.isspace() else sign.encode("unicode_escape").decode() for sign in text
-    )
-
-
 def error(message: str, code: int, as_json: bool) -> None:
     """One line on stderr, or one JSON object there; the hint is what follows the last semicolon or full stop."""
     if as_json:
@@ -121,7 +116,7 @@ def error(message: str, code: int, as_json: bool) -> None:
         return
     word = "refused" if code == 4 else "error"
     Console(stderr=True, highlight=False, emoji=False).print(
-        f"{word}: {printable(message)}", markup=False, soft_wrap=True
+        f"{word}: {one_line(message)}", markup=False, soft_wrap=True
     )
 
 

@@ -7,6 +7,7 @@ import typer
 
 from fedprobe.cli.options import AsJson, Quiet, Seed
 from fedprobe.cli.output import Output
+from fedprobe.modeler.printable import one_line, visible
 
 
 def sample(
@@ -108,14 +109,14 @@ def _words(
         file = output or sampler.run.samples / f"sample-{seed}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(
-            "".join(f"{word.joint_probability:.6g}\t{sampling.one_line(word.word)}\n" for word in words),
+            "".join(f"{word.joint_probability:.6g}\t{one_line(word.word)}\n" for word in words),
             encoding="utf-8",
         )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "word", "joint probability (1e-3)"):
         table.add_column(name, justify="left" if name == "word" else "right")
     for rank, word in enumerate(words, 1):
-        shown = Text(sampling.visible(word.word))
+        shown = Text(visible(word.word))
         table.add_row("" if asked else str(rank), shown, sampling.in_thousandths(word.log_probability))
     out.print(table)
     about = f"{sampler.run.name} after round {sampler.round}"
@@ -154,7 +155,7 @@ def _sentences(out: Output, run: Path, count: int | None, temperature: float, ou
     sentences = [sampler.codec.decode(sentence) for sentence in drawn]
     file = save_oov_plot(output or sampler.run.samples / f"sample-{seed}.png", [sampler.run.name], [profile])
     for sentence in [sentence for sentence in sentences if sentence][:8]:
-        out.row("", sampling.one_line(" ".join(sentence)))
+        out.row("", " ".join(sentence))
     out.row("", "")
     out.print(oov_table([sampler.run.name], [profile], min(out.stdout.width, 80)))
     low, high = profile.overall_interval

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from fedprobe.errors import FedprobeError
+from fedprobe.modeler.printable import one_line
 from fedprobe.models.flat import attach
 from fedprobe.models.language import LanguageConfig, LanguageModel
 from fedprobe.models.stored import StoredError
@@ -39,11 +40,6 @@ class TextSampler:
     round: int
     model: LanguageModel
     codec: Bytes | Vocabulary
-
-    @property
-    def kind(self) -> str:
-        """`words` (of bytes) or `sentences` (of words)."""
-        return "words" if isinstance(self.codec, Bytes) else "sentences"
 
     @cached_property
     def longest(self) -> int:
@@ -251,16 +247,6 @@ def write_samples(path: Path, model: LanguageModel, codec: Bytes | Vocabulary, l
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(one_line(line) + "\n" for line in lines), encoding="utf-8")
     return path
-
-
-def one_line(text: str) -> str:
-    """`text` with what a terminal would not show, line breaks too, as escapes."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def visible(word: str) -> str:
-    """`word` for a table: blanks marked, so that joined tokens show."""
-    return one_line(word).replace(" ", "␣")
 
 
 def in_thousandths(log_probability: float) -> str:

@@ -1,9 +1,10 @@
 """Everything that decides a GAN training, and two sets of it to start from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fedprobe.models.gan import LEAST_SIDE, GanConfig
 from fedprobe.server.algorithms.dp_fedavg_gan import DpFedAvgGan
+from fedprobe.server.hyperparameters import require_in_range
 from fedprobe.server.optimizer import Optimizer
 
 
@@ -40,19 +41,12 @@ class GanTraining:
         _ = GanConfig(self.architecture, LEAST_SIDE, LEAST_SIDE)
         for name in (self.server_optimizer, self.generator_optimizer):
             _optimizer(name, 0.0, 0.0)
-        for name, value in asdict(self).items():
-            if isinstance(value, int | float) and not 0 <= value < float("inf"):
-                raise ValueError(f"--{name.replace('_', '-')} cannot be negative or infinite")
-        for name in ("users_per_round", "rounds", "local_batch_size", "local_steps", "generator_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        at_least_one = ("users_per_round", "rounds", "local_batch_size", "local_steps", "generator_steps")
+        require_in_range(self, at_least_one, below_one=("server_momentum", "generator_momentum", "generator_average"))
         if self.critic_rounds_per_generator_phase < 1 or self.generator_batch_size < 2:
             raise ValueError("a generator phase needs at least one critic round and batches of at least 2")
         if self.local_batch_size * self.local_steps < 2:
             raise ValueError("--local-steps times --local-batch-size must be at least 2, for batch normalisation")
-        for name in ("server_momentum", "generator_momentum", "generator_average"):
-            if getattr(self, name) >= 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be below 1")
 
     def networks(self, shape: tuple[int, int, int]) -> GanConfig:
         """The networks for images of `shape` (C, H, W)."""

@@ -1,9 +1,10 @@
 """Everything that decides the training of a language model, and sets of it to start from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fedprobe.models.language import LanguageConfig
 from fedprobe.server.algorithms.dp_fedavg import DpFedAvg
+from fedprobe.server.hyperparameters import require_in_range
 from fedprobe.server.optimizer import Optimizer
 
 
@@ -38,21 +39,13 @@ class LanguageTraining:
     model_average: float
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if isinstance(value, int | float) and not 0 <= value < float("inf"):
-                raise ValueError(f"--{name.replace('_', '-')} cannot be negative or infinite")
         at_least_one = (
             *("embedding", "hidden", "projection", "layers", "users_per_round", "rounds"),
             *("local_batch_size", "local_epochs", "sequences_per_user", "sequence_length"),
         )
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        require_in_range(self, at_least_one, below_one=("server_momentum", "model_average"))
         if self.symbols_per_user <= self.sequence_length:
             raise ValueError("--symbols-per-user must be above --sequence-length, to hold one whole sequence")
-        for name in ("server_momentum", "model_average"):
-            if getattr(self, name) >= 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be below 1")
         if self.tied and self.projection != self.embedding:
             raise ValueError("--projection must be --embedding: the preset ties the output to the embedding")
         # Names are checked by those who know them, before anything is planned with them.

@@ -64,6 +64,18 @@ def fedprobe(tmp_path):
     return run
 
 
+@pytest.fixture
+def simulation(tmp_path, fedprobe, write_shard):
+    """Write a shard and register it; init looks at names only, so whatever is in it comes after."""
+
+    def register(users, name="s.h5"):
+        path = write_shard(tmp_path / "data" / name, users)
+        assert fedprobe("init", "data", "--kind", "simulation").code == 0
+        return path
+
+    return register
+
+
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory, write_shard, patches, primary) -> Path:
     """A folder to read and not to change: shards (4 of 12 users mislabelled), a primary model, runs of two cohorts.

@@ -35,18 +35,6 @@ def command(fedprobe, primary, leaves_nothing):
     return run
 
 
-@pytest.fixture
-def simulation(tmp_path, fedprobe, write_shard):
-    """Write a shard and register it; init looks at names only, so whatever is in it comes after."""
-
-    def register(users, name="s.h5"):
-        path = write_shard(tmp_path / "data" / name, users)
-        assert fedprobe("init", "data", "--kind", "simulation").code == 0
-        return path
-
-    return register
-
-
 def replace(name, values_of):
     return lambda user: user.update({name: values_of(user[name])})
 

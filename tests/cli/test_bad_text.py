@@ -47,18 +47,6 @@ def command(tmp_path, fedprobe, leaves_nothing):
     return run
 
 
-@pytest.fixture
-def simulation(tmp_path, fedprobe, write_shard):
-    """Write a shard and register it; init looks at names only, so whatever is in it comes after."""
-
-    def register(users, name="s.h5"):
-        path = write_shard(tmp_path / "data" / name, users)
-        assert fedprobe("init", "data", "--kind", "simulation").code == 0
-        return path
-
-    return register
-
-
 def of_bytes(user) -> None:
     user["tokens"] = np.array([f"{TOKEN} the".encode(), f"{TOKEN} ".encode() + b"\xff\xfe"])
 

@@ -15,18 +15,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fedprobe.modeler import text_sampling
+from fedprobe.modeler.printable import one_line, visible
 from fedprobe.modeler.text_sampling import (
     TextSampler,
     drawn_sentences,
     drawn_words,
     log_probabilities,
-    one_line,
     oov_by_position,
     open_text_sampler,
     sample_sequences,
     scored,
     top_words,
-    visible,
     write_samples,
 )
 from fedprobe.models.language import LanguageConfig, LanguageModel
@@ -297,7 +296,7 @@ def test_without_words_there_are_no_rates(sentences):
 def test_words_come_from_the_run(speaks):
     a, b = b"ab"
     sampler = open_text_sampler(speaks("words", {a: 0.5, b: 0.25, Bytes.end: 0.25}, longest=6).path)
-    assert (sampler.kind, sampler.round, sampler.longest) == ("words", 1, 6)
+    assert (sampler.round, sampler.longest) == (1, 6)
     (word,) = scored(sampler, [sampler.codec.encode("ab")])
     assert (word.word, word.joint_probability) == ("ab", pytest.approx(0.5 * 0.25 * 0.25))
     assert set(map(type, drawn_words(sampler, 10, 0))) == {list}
@@ -309,7 +308,7 @@ def test_sentences_come_from_the_run_with_its_vocabulary(speaks):
     run = speaks("sentences", {OOV: 0.25, 4: 0.25, 5: 0.25, vocabulary.end: 0.25}, vocabulary, longest=4)
     for path in (run.path, run.path / "checkpoints" / "round_000001"):
         sampler = open_text_sampler(path)
-        assert (sampler.kind, sampler.codec, sampler.longest) == ("sentences", vocabulary, 4)
+        assert (sampler.codec, sampler.longest) == (vocabulary, 4)
     profile = oov_by_position(drawn_sentences(sampler, 3000, 0))
     # A sentence goes on with 3/4; of the words of those that do, 1/3 are out of vocabulary.
     assert stats.binomtest(int(profile.oov[0]), int(profile.reached[0]), 1 / 3).pvalue > HARDLY_EVER

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # What make and CI install; setup.cfg has the ranges.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test soak lint bench clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("fedprobe needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
+
+soak: $(VENV)/.installed
+	FEDPROBE_KILLS=20 $(BIN)/python -m pytest -n 2 tests/server/test_kills.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -35,6 +35,10 @@ from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
 _VOCABULARY = "vocabulary.txt"
 _FREE_ON_RESUME = ("training", "rounds", "device", "shards")
+_STATED = (
+    *("users_per_round", "population", "conditional_on", "simulation"),
+    *("participation", "noise_multiplier", "ledger"),
+)
 _CHECKPOINT = re.compile(r"round_(\d{6,})")
 
 
@@ -53,8 +57,7 @@ class Run:
     @classmethod
     def create(cls, path: Path, config: dict, privacy: dict, vocabulary: Vocabulary | None = None) -> "Run":
         """Make the directory, whole or not at all. Raises RunError if it is there already."""
-        if path.exists():
-            raise RunError(f"{path} exists; choose another --output, or go on with --resume")
+        cls.require_free(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
         if temporary.exists():
             shutil.rmtree(temporary)
@@ -66,6 +69,12 @@ class Run:
             write_vocabulary(temporary / _VOCABULARY, vocabulary)
         os.replace(temporary, path)
         return cls(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raise RunError if something is at `path` already."""
+        if path.exists():
+            raise RunError(f"{path} exists; choose another --output, or go on with --resume")
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -86,6 +95,14 @@ class Run:
     @property
     def privacy(self) -> dict:
         return self._read("privacy.json")
+
+    @property
+    def run_id(self) -> str:
+        """What the ledger calls the run. Raises StoredError where it does not say."""
+        run_id = self.privacy.get("run_id")
+        if not isinstance(run_id, str) or not run_id.isalnum():
+            raise StoredError(f"{self.path / 'privacy.json'} does not say what the ledger calls the run; train again")
+        return run_id
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -142,7 +159,7 @@ class Run:
         plan = self.privacy
         try:
             event = SampledGaussian.from_json(plan["event"])
-            known = {name: plan[name] for name in ("users_per_round", "population", "conditional_on", "simulation")}
+            known = {name: plan[name] for name in _STATED}
             planned_delta = plan["delta"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoredError(

@@ -32,6 +32,9 @@ def privacy_of(rounds: int, noise_multiplier: float = 1.0, delta: float = 1e-6, 
         "simulation": True,
         "population_id": "population one",
         "measurement": "measurement one",
+        "participation": "poisson",
+        "noise_multiplier": noise_multiplier,
+        "ledger": None,
         **more,
     }
 

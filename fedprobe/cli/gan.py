@@ -36,13 +36,13 @@ from fedprobe.cli.options import (
     ServerOptimizer,
     Shards,
     Share,
+    Study,
+    TargetEpsilon,
     UsersPerRound,
     Verbose,
     Workers,
     check_device,
-    check_participation,
     flags,
-    shards_of,
 )
 from fedprobe.cli.output import Output
 from fedprobe.cli.training import check_output, check_processes
@@ -64,10 +64,12 @@ def train_gan(
     population: Population = None,
     rounds: Rounds = None,
     noise_multiplier: NoiseMultiplier = None,
+    target_epsilon: TargetEpsilon = None,
     clip_norm: ClipNorm = None,
     participation: Participation = "poisson",
     delta: Delta = None,
     accountant: Accountant = "auto",
+    study: Study = None,
     local_batch_size: LocalBatchSize = None,
     local_steps: Annotated[int | None, typer.Option(help="Batches a user trains on in a round, at most.")] = None,
     client_learning_rate: ClientLearningRate = None,
@@ -110,7 +112,6 @@ def train_gan(
     from fedprobe.server.gan_presets import PRESETS
 
     out = Output(as_json, quiet, no_progress, verbose)
-    check_participation(participation)
     if method != "fedavg":
         raise typer.BadParameter("--method is fedavg; other methods come later")
     check_processes(device, workers)
@@ -118,7 +119,7 @@ def train_gan(
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
         known = None if cohort == "random" or context.obj.provenance in ("public", "dp") else "primary model"
-        training.dry_run(out, planned, cohort, population, delta, accountant, known)
+        training.dry_run(out, context, planned, given, cohort, known)
         return
     check_output(output, resume)
 
@@ -131,29 +132,34 @@ def train_gan(
     from fedprobe.server.declaration import Declaration
 
     check_device(device)
-    paths = shards_of(shards, context)
-    dataset = open_dataset(paths, record, simulation_for="train-gan")
+    ground = training.ground(context, shards, record, "train-gan")
+    planned, public = training.plan(ground, "train-gan", planned, given, cohort)
+    dataset = open_dataset(ground.paths, record)
     dataset.require_trainable(LEAST_SIDE)
-    require_valid(dataset)
+    if not ground.private:
+        require_valid(dataset)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
     decided = training.decide(
         out, dataset, cohort, primary or context.obj.primary, None, options, seed=seed, device=device
     )
+    planned, counted, delta = training.counted(ground, planned, given, public, decided)
     with flags():
         declaration = Declaration(
             command="train-gan",
             training=planned,
             networks=planned.networks(dataset.shape),
             cohort=decided.to_json(dataset),
-            population=len(decided.members) if population is None else population,
+            population=counted,
             conditional_on=decided.conditional_on(dataset, context.obj.provenance),
-            delta=dataset.population.delta_at_most(delta),
+            delta=delta,
             accountant=accountant,
             method=method,
             preset=preset,
             seed=seed,
             device=device,
-            shards=paths,
+            shards=ground.paths,
+            participation_name=participation,
+            study=study,
         )
         declaration.statement()
     update = CriticUpdate(
@@ -179,6 +185,7 @@ def train_gan(
         declaration,
         output,
         resume,
+        ground,
         dataset,
         decided,
         update,

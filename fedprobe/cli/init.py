@@ -18,7 +18,12 @@ def init(
         typer.Option(help="private, or simulation (public proxy data) [default: private].", allow_from_autoenv=False),
     ] = None,
     budget_epsilon: Annotated[float | None, typer.Option(help="What all releases together may cost.")] = None,
-    delta: Annotated[float | None, typer.Option(help="The delta of that budget.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="The delta of that budget [default on private data: 1e-6].")
+    ] = None,
+    provenance: Annotated[
+        str | None, typer.Option(help="The best to be said of primary models here: public, dp or conditional.")
+    ] = None,
     record: Record = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -28,9 +33,10 @@ def init(
     What may be done with it is fixed beside the data; again on the same shards, it only tightens. Writes a commented
     fedprobe.toml here if there is none.
 
-    Example: fedprobe init shards/ --kind simulation
+    Example: fedprobe init shards/ --budget-epsilon 4
     """
     from fedprobe.clients.data.shards import expand
+    from fedprobe.privacy.ledger import create, ledger_of
     from fedprobe.privacy.population import PopulationError, lookup, register
 
     out = Output(as_json, quiet)
@@ -40,7 +46,11 @@ def init(
     except PopulationError:
         # Some are registered and some are not, which registering mends; or they are two, which it refuses.
         before = None
-    population, new = register(files, kind, budget_epsilon, delta, record)
+    if before is not None and before.kind == "private" and before.ledger is not None:
+        # A private population's ledger that is gone is not made anew.
+        ledger_of(before, files, record)
+    population, new = register(files, kind, budget_epsilon, delta, record, provenance)
+    create(population, files, record)
     written = _write_toml(shards)
     plural = "s" if len(files) > 1 else ""
     out.row(
@@ -48,12 +58,15 @@ def init(
         f"{len(files)} shard{plural}, a {population.kind} population"
         + ("" if before != population else " (as before)"),
     )
+    if population.budget_epsilon is not None:
+        at = "" if population.delta is None else f" at delta {population.delta:g}"
+        out.row("budget", f"epsilon {population.budget_epsilon:g}{at}, for all releases together")
     if before is not None and before.kind != population.kind:
         out.hint("it was a simulation and is private now; this cannot be undone")
-    if population.kind == "private":
-        out.hint("nothing can be trained or counted on it yet: this version works on simulations only")
-    if population.budget_epsilon is not None:
-        out.hint("the budget is kept, and enforced once there is a ledger")
+    if population.kind == "private" and population.budget_epsilon is None:
+        out.hint("it has no budget, so nothing can be trained or counted on it: set one with --budget-epsilon")
+    if population.kind == "private" and new:
+        out.hint("a copy of the shards made without fedprobe cannot be told from other data: keep none")
     if written:
         out.hint(f"{config.FILE} written; next: fedprobe data describe")
     out.object(
@@ -63,6 +76,7 @@ def init(
             "kind": population.kind,
             "budget_epsilon": population.budget_epsilon,
             "delta": population.delta,
+            "provenance": population.provenance,
             "shards": [str(file) for file in files],
             "new": new,
         }

@@ -33,17 +33,18 @@ from fedprobe.cli.options import (
     ServerLearningRate,
     ServerMomentum,
     ServerOptimizer,
+    ServerSchedule,
     Shards,
     Share,
+    Study,
+    TargetEpsilon,
     Tokenizer,
     UsersPerRound,
     Verbose,
     VocabularyFile,
     Workers,
     check_device,
-    check_participation,
     flags,
-    shards_of,
     text_format,
 )
 from fedprobe.cli.output import Output
@@ -77,10 +78,12 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         population: Population = None,
         rounds: Rounds = None,
         noise_multiplier: NoiseMultiplier = None,
+        target_epsilon: TargetEpsilon = None,
         clip_norm: ClipNorm = None,
         participation: Participation = "poisson",
         delta: Delta = None,
         accountant: Accountant = "auto",
+        study: Study = None,
         local_batch_size: LocalBatchSize = None,
         local_epochs: Annotated[int | None, typer.Option(help="Passes over a user's text in a round.")] = None,
         sequences_per_user: Annotated[int | None, typer.Option(help="Sentences (words) a user, at most.")] = None,
@@ -90,6 +93,7 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         server_optimizer: ServerOptimizer = None,
         server_learning_rate: ServerLearningRate = None,
         server_momentum: ServerMomentum = None,
+        server_schedule: ServerSchedule = None,
         model_average: Annotated[float | None, typer.Option(help="Decay of the sampled average; 0: none.")] = None,
         samples_every: Annotated[int, typer.Option(min=1, help="Rounds between files of samples.")] = 100,
         checkpoint_every: CheckpointEvery = 50,
@@ -143,17 +147,16 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     from fedprobe.server.language_presets import CHAR_PRESETS, WORD_PRESETS
 
     out = Output(*(given[name] for name in ("as_json", "quiet", "no_progress", "verbose")))
-    check_participation(given["participation"])
     if given["method"] != "fedavg":
         raise typer.BadParameter("--method is fedavg; other methods come later")
     check_processes(given["device"], given.get("workers"))
     planned = training.asked(WORD_PRESETS if command == SENTENCES else CHAR_PRESETS, given["preset"], given)
-    cohort, population, accountant = given["cohort"], given.get("population"), given["accountant"]
+    cohort = given["cohort"]
     if given["dry_run"]:
         file = given.get("vocabulary") or context.obj.vocabulary
         public = context.obj.provenance_of(file) in ("public", "dp")
         known = None if public or (command == WORDS and cohort == "random") else "vocabulary"
-        training.dry_run(out, planned, cohort, population, given.get("delta"), accountant, known)
+        training.dry_run(out, context, planned, given, cohort, known)
         return
     check_output(given.get("output"), given["resume"])
     if cohort in CRITERIA and cohort not in _COHORTS:
@@ -176,36 +179,41 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
 
     device, seed = check_device(given["device"]), given["seed"]
     words = read_vocabulary(file) if command == SENTENCES else None
-    paths = shards_of(given.get("shards"), context)
     text = text_format(context, given.get("column"), given.get("tokenizer"))
-    dataset = open_dataset(paths, given.get("record"), simulation_for=command, text=text)
+    ground = training.ground(context, given.get("shards"), given.get("record"), command)
+    planned, public = training.plan(ground, command, planned, given, cohort)
+    dataset = open_dataset(ground.paths, given.get("record"), text=text)
     dataset.require_text()
-    require_valid(dataset)
+    if not ground.private:
+        require_valid(dataset)
     options = {name: given.get(name) for name in ("min_examples", "share")}
     decided = training.decide(out, dataset, cohort, None, file, options, seed=seed, device=device)
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
     codec = Bytes() if words is None else words
+    planned, counted, delta = training.counted(ground, planned, given, public, decided)
     with flags():
         declaration = Declaration(
             command=command,
             training=planned,
             networks=planned.networks(codec.symbols),
             cohort=decided.to_json(dataset),
-            population=len(decided.members) if population is None else population,
+            population=counted,
             conditional_on=decided.conditional_on(dataset, provenance)
             if words is None
             else vocabulary_known(dataset, words, provenance),
-            delta=dataset.population.delta_at_most(given.get("delta")),
-            accountant=accountant,
+            delta=delta,
+            accountant=given["accountant"],
             method=given["method"],
             preset=given["preset"],
             seed=seed,
             device=device,
-            shards=paths,
+            shards=ground.paths,
             vocabulary=words,
             text=asdict(text),
+            participation_name=given["participation"],
+            study=given.get("study"),
         )
         declaration.statement()
     update = LanguageModelUpdate(
@@ -234,6 +242,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         declaration,
         given.get("output"),
         given["resume"],
+        ground,
         dataset,
         decided,
         update,

@@ -7,7 +7,7 @@ from types import TracebackType
 
 import typer
 
-from fedprobe.cli import classifier, config, data, gan, init, language, output, privacy
+from fedprobe.cli import classifier, config, data, gan, init, language, ledger, output, privacy
 from fedprobe.cli.compare import compare
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
@@ -33,6 +33,7 @@ app.command(language.SENTENCES)(language.train_wordlm)
 app.command("sample")(sample)
 app.command("compare")(compare)
 app.command("privacy")(privacy.privacy)
+app.command("ledger")(ledger.ledger)
 
 # Typer's own usage errors, found without importing the click that some versions of it do not have.
 _ClickError = typer.BadParameter.__mro__[2]

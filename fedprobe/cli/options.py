@@ -64,13 +64,15 @@ Tokenizer = Annotated[
     str | None,
     typer.Option(help="whitespace, or words (lower case, punctuation apart), for raw text [default: whitespace]."),
 ]
-Participation = Annotated[str, typer.Option(help="poisson: each user independently with probability q.")]
-
-
-def check_participation(participation: str) -> None:
-    """Raise a usage error for a participation that this version cannot draw and account for."""
-    if participation != "poisson":
-        raise typer.BadParameter("--participation is poisson; fixed and none come with the ledger")
+Participation = Annotated[
+    str,
+    typer.Option(
+        help="poisson: each user independently; fixed: exactly so many, at more cost; none: the draw is no secret."
+    ),
+]
+TargetEpsilon = Annotated[float | None, typer.Option(help="Find the noise multiplier for this epsilon of the plan.")]
+Study = Annotated[str | None, typer.Option(help="A declared study that this is a part of: fedprobe ledger declare.")]
+ServerSchedule = Annotated[str | None, typer.Option(help="constant, or linear (down to zero over the rounds).")]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import Accountant, AsJson, Delta, Participation, Quiet, check_participation, flags
+from fedprobe.cli.options import Accountant, AsJson, Delta, Participation, Quiet, flags
 from fedprobe.cli.output import Output
 
 
@@ -30,10 +30,9 @@ def privacy(
     """
     from fedprobe.privacy.statement import state
     from fedprobe.runs import find, statement_together
-    from fedprobe.server.participation import PoissonParticipation
+    from fedprobe.server.participation import participation as drawn
 
     out = Output(as_json, quiet)
-    check_participation(participation)
     plan = {
         "--users-per-round": users_per_round,
         "--population": population,
@@ -51,7 +50,9 @@ def privacy(
             statement = statement_together([find(path)[0] for path in runs], delta, accountant)
         else:
             statement = state(
-                PoissonParticipation(users_per_round, population).event(noise_multiplier, rounds),
+                drawn(participation, users_per_round, population).event(noise_multiplier, rounds),
+                participation=participation,
+                noise_multiplier=noise_multiplier,
                 users_per_round=users_per_round,
                 population=population,
                 delta=delta,

@@ -5,12 +5,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import typer
 
-from fedprobe.cli.options import flags
+from fedprobe.cli.options import flags, shards_of
 from fedprobe.cli.output import Output
 
 
@@ -21,6 +21,9 @@ def asked(presets: dict, preset: str, given: dict) -> object:
     with flags():
         known = fields(presets[preset])
         return replace(presets[preset], **{field.name: given[field.name] for field in known if field.name in given})
+
+
+_ON_AVERAGE = {"poisson": " on average", "fixed": " exactly", "none": " on average"}
 
 
 def check_processes(device: str, workers: int | None) -> None:
@@ -43,42 +46,202 @@ def check_output(output: Path | None, resume: bool) -> None:
         )
 
 
-def dry_run(
-    out: Output, training, cohort: str, population: int | None, delta, accountant: str, conditional_on: str | None
-) -> None:
-    """The epsilon of the plan, from public numbers alone; conditional on what is not said to be public."""
-    from fedprobe.privacy.statement import state
-    from fedprobe.server.participation import PoissonParticipation
+@dataclass(frozen=True)
+class Ground:
+    """What a training stands on before any shard is opened: paths, population, ledger, and where the record lies."""
 
+    paths: list[str]
+    population: object
+    ledger: object
+
+    @property
+    def private(self) -> bool:
+        return self.population.kind == "private"
+
+
+def ground(context: typer.Context, shards: list[str] | None, record: Path | None, what: str) -> Ground:
+    """The population and the ledger of the shards. Raises PrivacyRefusal where they are not registered."""
+    from fedprobe.clients.data.shards import expand
+    from fedprobe.privacy.ledger import ledger_of
+    from fedprobe.privacy.population import lookup, require_registered
+
+    paths = shards_of(shards, context)
+    files = expand(paths)
+    population = require_registered(lookup(files, record), what)
+    return Ground(paths, population, ledger_of(population, files, record, context.obj.budget))
+
+
+def public_population(ground: Ground, cohort: str, population: int | None) -> int | None:
+    """N_hat where it is public before the shards are opened: as given, or a cohort file's DP count.
+
+    Raises PrivacyRefusal where a private population has neither.
+    """
+    from fedprobe.clients.cohorts import released_count
+    from fedprobe.privacy.population import PrivacyRefusal
+
+    if population is not None and population < 1:
+        raise typer.BadParameter("--population must be at least 1")
+    if population is None and ground.private and _is_file(cohort):
+        population = released_count(Path(cohort))
+    if population is None and ground.private:
+        raise PrivacyRefusal(
+            "how many users a private cohort has is not public; give --population, or a cohort file with a DP count: "
+            "fedprobe select --count"
+        )
+    return population
+
+
+def with_noise(planned, given: dict, private: bool, population: int, participation: str, delta: float, accountant: str):
+    """`planned` with the noise multiplier that `--target-epsilon` asks for, if it does.
+
+    Raises PrivacyRefusal where a private population is to be trained on with a preset's noise.
+    """
+    from fedprobe.privacy.population import PrivacyRefusal
+
+    target = given.get("target_epsilon")
+    if target is not None and "noise_multiplier" in given:
+        raise typer.BadParameter("give --noise-multiplier or --target-epsilon, not both")
+    if target is None:
+        if private and "noise_multiplier" not in given:
+            raise PrivacyRefusal("on private data the noise is asked for; give --target-epsilon or --noise-multiplier")
+        return planned
+    from fedprobe.privacy.planning import noise_for
+    from fedprobe.server.participation import participation as drawn
+
+    with flags():
+        rounds = drawn(participation, planned.users_per_round, population)
+        noise = noise_for(lambda z: rounds.event(z, planned.rounds), target, delta, accountant)
+        return replace(planned, noise_multiplier=noise)
+
+
+def plan(ground: Ground, command: str, planned, given: dict, cohort: str, cell=None) -> tuple[object, float | None]:
+    """On private data: the plan with its noise, refused if the ledger has no room for it, before anything is read.
+
+    Returns the plan and N_hat, None where it is the cohort's exact count (a simulation).
+    """
+    from fedprobe.privacy.statement import default_delta
+    from fedprobe.server.participation import participation
+
+    population = public_population(ground, cohort, given.get("population"))
+    if population is None:
+        return planned, None
+    delta = ground.ledger.plan_delta(given.get("delta"), default_delta(population))
+    name, accountant = given["participation"], given["accountant"]
+    planned = with_noise(planned, given, ground.private, population, name, delta, accountant)
+    if given.get("study") is None:
+        with flags():
+            drawn = participation(name, planned.users_per_round, population)
+            event = drawn.event(planned.noise_multiplier, planned.rounds)
+        ground.ledger.require_room(command, [event], delta=delta, cell=cell)
+    return planned, population
+
+
+def counted(ground: Ground, planned, given: dict, public: int | None, decided) -> tuple[object, int, float]:
+    """The plan with its noise, N_hat and delta, once the cohort is decided: in a simulation its exact count will do."""
+    from fedprobe.privacy.statement import default_delta
+
+    population = len(decided.members) if public is None else public
+    delta = ground.ledger.plan_delta(given.get("delta"), default_delta(population))
+    if public is None:
+        name, accountant = given["participation"], given["accountant"]
+        planned = with_noise(planned, given, False, population, name, delta, accountant)
+    return planned, population, delta
+
+
+def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: str, conditional_on: str | None) -> None:
+    """The epsilon of the plan, from public numbers alone, before and after it where there is a ledger.
+
+    Conditional on what is not said to be public. Opens no shard.
+    """
+    from fedprobe.privacy.ledger import RULE
+    from fedprobe.privacy.statement import default_delta, state
+    from fedprobe.server.participation import participation
+
+    population, delta, ledger = given.get("population"), given.get("delta"), None
+    if population is None and _is_file(cohort):
+        from fedprobe.clients.cohorts import released_count
+
+        population = released_count(Path(cohort))
     if population is None:
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
+    found = _ground_at_hand(context, given.get("shards"), given.get("record"))
+    if found is not None:
+        delta = found.ledger.plan_delta(delta, default_delta(population))
+        ledger = found.ledger.totals() | {"rule": RULE}
+    delta = default_delta(population) if delta is None else delta
+    name, accountant = given["participation"], given["accountant"]
+    planned = with_noise(planned, given, False, population, name, delta, accountant)
     with flags():
-        participation = PoissonParticipation(training.users_per_round, population)
         statement = state(
-            participation.event(training.noise_multiplier, training.rounds),
-            users_per_round=training.users_per_round,
+            participation(name, planned.users_per_round, population).event(planned.noise_multiplier, planned.rounds),
+            participation=name,
+            noise_multiplier=planned.noise_multiplier,
+            users_per_round=planned.users_per_round,
             population=population,
             delta=delta,
             accountant=accountant,
             conditional_on=conditional_on,
         )
-    out.row("plan", f"{training.rounds} rounds on {cohort}; nothing is trained")
+    noise = f"noise multiplier {planned.noise_multiplier:.4g}"
+    out.row("plan", f"{planned.rounds} rounds on {cohort}, {noise}; nothing is trained")
     out.statement(statement)
-    out.object(statement.to_json())
+    value = statement.to_json()
+    if ledger is not None:
+        spent, cost = ledger["spent"]["epsilon"], value["epsilon"]
+        after = None if spent is None or cost is None else spent + cost
+        budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
+        out.row("ledger", f"epsilon {_said(spent)} before, {_said(after)} after{budget}; nothing was reserved")
+        value["ledger"] = {**ledger, "after": {"epsilon": after, "delta": ledger["spent"]["delta"] + delta}}
+    out.object(value)
+
+
+def _ground_at_hand(context: typer.Context, shards: list[str] | None, record: Path | None) -> Ground | None:
+    """The ground of a plan, or None where the shards are not here or not registered: numbers alone will do."""
+    from fedprobe.clients.data.shards import DataError, expand
+    from fedprobe.privacy.population import lookup
+
+    try:
+        files = expand(shards or context.obj.shards)
+    except DataError:
+        return None
+    if not files or lookup(files, record) is None:
+        return None
+    return ground(context, shards, record, "--dry-run")
+
+
+def _said(epsilon: float | None) -> str:
+    from fedprobe.privacy.statement import figure
+
+    return "infinite" if epsilon is None else figure(epsilon)
+
+
+def _is_file(cohort: str) -> bool:
+    return cohort.endswith(".json") or "/" in cohort
 
 
 def decide(out: Output, dataset, cohort: str, primary: Path | None, vocabulary: Path | None, options: dict, **how):
     """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device)."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
 
-    if cohort.endswith(".json") or "/" in cohort:
+    if _is_file(cohort):
         if any(value is not None for value in options.values()):
             raise typer.BadParameter("a cohort file holds its own thresholds; give them to select instead")
-        with out.progress("measuring", len(dataset), "users") as advance:
+        with measuring(out, dataset) as advance:
             return read_cohort(Path(cohort), dataset, how["device"], advance)
     rule = rule_of(cohort, vocabulary, options, how["seed"])
-    with out.progress("measuring", len(dataset), "users") as advance:
+    with measuring(out, dataset) as advance:
         return decide_cohort(dataset, rule, primary, how["device"], advance, vocabulary)
+
+
+@contextmanager
+def measuring(out: Output, dataset) -> Iterator[Callable[[int], None]]:
+    """Progress over a data set's users: their number where it is public, a percentage where it is not."""
+    if dataset.population is not None and dataset.population.kind == "simulation":
+        with out.progress("measuring", len(dataset), "users") as advance:
+            yield advance
+        return
+    with out.progress("measuring", 100, "%") as advance:
+        yield lambda users: advance(100 * users // max(1, len(dataset)))
 
 
 def rule_of(cohort: str, vocabulary: Path | None, options: dict, seed: int):
@@ -98,6 +261,7 @@ def train(
     declaration,
     output: Path | None,
     resume: bool,
+    ground: Ground,
     dataset,
     decided,
     update,
@@ -119,30 +283,28 @@ def train(
 
     training, rule = declaration.training, decided.rule
     path = output or free_name(Path("runs"), f"{declaration.command}-{rule.criterion}")
-    run, state, first_round = (resume_run if resume else start)(declaration, path)
+    run, state, first_round = (resume_run if resume else start)(declaration, path, ground.ledger)
     # Rounds that were opened and lost stay spent, so that going on may cost more than was planned.
-    statement = declaration.statement()
-    if run.rounds_opened:
-        statement = run.statement(accountant=declaration.accountant, rounds_ahead=training.rounds - first_round + 1)
+    ahead = training.rounds - first_round + 1 if run.rounds_opened else 0
+    statement = run.statement(accountant=declaration.accountant, rounds_ahead=ahead)
 
-    out.row("cohort", f"{rule.criterion}: {rule.says()}; count {len(decided.members)} (simulation)")
+    count = "" if ground.private else f"; count {len(decided.members)} (simulation)"
+    out.row("cohort", f"{rule.criterion}: {rule.says()}{count}")
     words = declaration.vocabulary or decided.members.outside
     if words is not None:
         out.row("vocabulary", f"{len(words):,} words")
-    if decided.counts is not None:
+    if decided.counts is not None and not ground.private:
         out.row("oov rate", f"{decided.counts.rate:.2%} of all words in the shards (exact: a simulation)")
     out.row(
         "plan",
-        f"{training.rounds} rounds of {training.users_per_round} users on average, "
-        f"noise multiplier {training.noise_multiplier:g}, preset {declaration.preset}",
+        f"{training.rounds} rounds of {training.users_per_round} users{_ON_AVERAGE[declaration.participation_name]}, "
+        f"noise multiplier {training.noise_multiplier:.4g}, preset {declaration.preset}",
     )
     out.statement(statement)
     if first_round > 1:
         out.hint(f"going on after round {first_round - 1}")
     if training.users_per_round > declaration.population:
         out.hint("the cohort has fewer users than --users-per-round, so everyone takes part in every round")
-    if dataset.population.budget_epsilon is not None or context.obj.budget is not None:
-        out.hint("the budget is kept, not enforced: this version has no ledger")
 
     started = time.monotonic()
     note = f"epsilon {figure(statement.bound.value)}" if statement.valid else ""
@@ -164,7 +326,9 @@ def train(
             state,
             first_round,
             update,
-            decided.member_keys(dataset),
+            len(decided.members),
+            lambda: decided.member_keys(dataset),
+            ground.ledger,
             workers=workers,
             checkpoint_every=checkpoint_every,
             on_round=on_round,

@@ -1,7 +1,7 @@
-"""Centralised training of the primary classifier on the pooled examples of a simulation.
+"""The primary classifier in a simulation: centralised training on pooled examples, and exact tests of any classifier.
 
-On a private population it is refused before it gets here: there a primary model comes from public data, or is
-trained through the mechanism.
+On a private population both are refused before they get here: there a primary model comes from public data, or is
+trained through the mechanism, and what it does on the users is no figure to show.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ import torch
 from torch.nn import functional
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
+from fedprobe.clients.selection import Members
 from fedprobe.models.classifier import Classifier, ClassifierConfig, merge_case, predict
 from fedprobe.privacy.randomness import key
 
 MOST_CLASSES = 10_000
-EMNIST_CLASSES = 62
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,47 @@ def count_classes(dataset: FederatedDataset) -> int:
     if not 0 <= largest < MOST_CLASSES:
         raise DataError(f"the labels must be 0 to K - 1 with K at most {MOST_CLASSES:,}; or give --classes")
     return largest + 1
+
+
+def networks(dataset: FederatedDataset, labels: int, merged: bool) -> ClassifierConfig:
+    """The classifier for the images of `dataset` and so many `labels`. Raises DataError where there can be none."""
+    dataset.require_labels()
+    try:
+        return ClassifierConfig.of(dataset.shape, labels, merged)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def hold_out(dataset: FederatedDataset, share: float, seed: int) -> tuple[Members, Members]:
+    """Everybody, with the examples to train on, and with those held out: `share` of each user's, as `seed` decides.
+
+    Which of a user's examples are held out depends on her alone. Raises DataError if none are, or nothing else is left.
+    """
+    held_out = [
+        np.random.default_rng(key(seed, "held-out", user)).random(count) < share
+        for user, count in zip(dataset.users, dataset.examples, strict=True)
+    ]
+    parts = [[np.flatnonzero(mask) for mask in masks] for masks in ([~one for one in held_out], held_out)]
+    if not all(sum(map(len, rows)) for rows in parts):
+        raise DataError("too few examples to train on and to hold some out; give others to test on with --test")
+    kept, tested = (Members(np.arange(len(dataset)), rows) for rows in parts)
+    return kept, tested
+
+
+def exact_accuracy(
+    model: Classifier, dataset: FederatedDataset, members: Members, device: str = "cpu", users_at_once: int = 64
+) -> tuple[float, int]:
+    """The share of the members' selected examples that `model` gets right, and their number (simulations only)."""
+    model = model.to(device).eval()
+    right = examples = 0
+    for start in range(0, len(members), users_at_once):
+        batch = members.read(dataset, range(start, min(start + users_at_once, len(members))))
+        labels = torch.from_numpy(batch.labels)
+        labels = merge_case(labels) if model.config.merge_case else labels
+        guesses = predict(model, torch.from_numpy(batch.pixels).mul(2).sub_(1).to(device)).argmax(1).cpu()
+        right += int((guesses == labels).sum())
+        examples += len(labels)
+    return right / examples, examples
 
 
 def train_classifier(
@@ -58,8 +99,7 @@ def train_classifier(
     Raises DataError where images or labels do not fit. Source: the authors' train_emnist_classifier (Adam 1e-3,
     batches of 32, 3 epochs).
     """
-    if merged and classes != EMNIST_CLASSES:
-        raise DataError(f"--merge-case is for EMNIST's {EMNIST_CLASSES} classes (digits, A-Z, a-z)")
+    config = networks(dataset, classes, merged)
     images, labels = _pool(dataset, merged)
     if test is None:
         stream = np.random.default_rng(key(seed, "held-out"))
@@ -72,14 +112,9 @@ def train_classifier(
         test_images, test_labels = _pool(test, merged)
     if not len(images):
         raise DataError("too few examples to train on and to hold some out")
-    channels, height, width = dataset.shape
-    config = ClassifierConfig(height, width, channels, 36 if merged else classes, merged)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "initial parameters"))
-        try:
-            model = Classifier(config)
-        except ValueError as error:
-            raise DataError(str(error)) from error
+        model = config.build()
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     step = 0

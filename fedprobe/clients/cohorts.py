@@ -1,28 +1,58 @@
 """Cohorts: a rule decided on a data set, and the file of it that the modeler may hold.
 
-A cohort file carries the rule, its public thresholds and counts; never a user id. Who is in it is decided again
-from the measurement that is frozen beside the data, which the file names by a random id.
+A cohort file carries the rule, its public thresholds, and counts where they are exact (a simulation) or were released
+by a histogram that the ledger was charged for; never a user id. Who is in it is decided again from the measurement
+that is frozen beside the data, which the file names by a random id.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.data.vocabulary import made_here
-from fedprobe.clients.selection import Measurement, Members, OovCounts, count_oov, decide, measure
+from fedprobe.clients.selection import (
+    Measurement,
+    Members,
+    OovCounts,
+    accuracy_histogram,
+    count_oov,
+    decide,
+    is_private,
+    measure,
+    membership_histogram,
+    require_fit,
+    sound_users,
+)
 from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary
 from fedprobe.models.vocabulary import Vocabulary, read_vocabulary
-from fedprobe.privacy.population import require_simulation, write_json
+from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.histogram import (
+    Estimate,
+    ReleasedHistogram,
+    accuracy_histogram_of,
+    at_least_one,
+    membership_histogram_of,
+)
+from fedprobe.privacy.ledger import Entry
+from fedprobe.privacy.population import require_registered, tighter, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
 SCHEMA = "fedprobe.cohort/1"
 _FILES = ("primary", "vocabulary")
+THRESHOLDS_ARE = ("public", "dp", "exact-simulation")
+_QUARTILES = (25, 50, 75)
+# What a cohort file holds of a release, the histogram aside.
+_RELEASED = (
+    *("count", "count_is", "count_standard_error", "users", "users_standard_error"),
+    *("noise_multiplier", "epsilon", "delta", "ledger_entry", "accuracy_percentiles", "accuracy_percentiles_are"),
+    "accuracy_percentile_intervals",
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +60,9 @@ class Cohort:
     """A rule, its members, and what they were decided with.
 
     `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`;
-    None where the rule needs none.
+    None where the rule needs none. `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release
+    of this population's ledger) or `exact-simulation`. `released`: the figures of a private cohort that were released,
+    as JSON; `histogram` of accuracies, released or, in a simulation, exact.
     """
 
     rule: CohortRule
@@ -39,6 +71,9 @@ class Cohort:
     measurement: Measurement | None = None
     vocabulary: str | None = None
     counts: OovCounts | None = None
+    thresholds_are: str = "public"
+    released: Mapping | None = None
+    histogram: ReleasedHistogram | None = None
 
     def member_keys(self, dataset: FederatedDataset) -> list[int]:
         """A hash of each member's id, which stands for her where a draw must be reproducible."""
@@ -47,35 +82,49 @@ class Cohort:
     def conditional_on(self, dataset: FederatedDataset, provenance: str | None = None) -> str | None:
         """What decided the cohort and may know these users, if anything: an epsilon covers only what is learned beyond.
 
-        A `primary model` does unless it was fixed independently of these users: one that was trained in the clear on
-        this very population does, and one that its folder or `provenance` (what the modeler says of it) calls
-        `conditional`. For a `vocabulary` see `vocabulary_known`.
+        A `primary model` does unless it was fixed independently of these users or is itself a DP release: one that was
+        trained in the clear on this very population does, and one that its folder, the population's record or
+        `provenance` (what the modeler says of it) calls `conditional`. For a `vocabulary` see `vocabulary_known`. The
+        `thresholds` do where they are exact figures of a population that has become private since.
         """
         if self.vocabulary is not None:
             return vocabulary_known(dataset, self.members.outside, provenance)
         if self.primary is None:
             return None
         _, description = load_primary(Path(self.primary))
-        trained_here = description.get("population") == dataset.population.id
-        said = (provenance, description.get("provenance", "conditional"))
-        return "primary model" if trained_here or "conditional" in said else None
+        described = description.get("provenance", "conditional")
+        in_the_clear = description.get("population") == dataset.population.id and described != "dp"
+        said = tighter(provenance, described, dataset.population.provenance)
+        known = ["primary model"] if in_the_clear or said == "conditional" else []
+        if is_private(dataset) and self.thresholds_are == "exact-simulation":
+            known.append("thresholds")
+        return " and the ".join(known) or None
 
     def to_json(self, dataset: FederatedDataset) -> dict:
-        """The cohort file: no ids. Raises PrivacyRefusal unless the population is a simulation: counts are exact."""
-        require_simulation(dataset.population, "counting a cohort")
+        """The cohort file but for the histogram: no ids, and no figure that is neither exact (a simulation) nor DP.
+
+        Raises PrivacyRefusal where the shards are not registered.
+        """
+        population = require_registered(dataset.population, "counting a cohort")
         value = {
             "schema": SCHEMA,
-            "population": dataset.population.id,
+            "population": population.id,
             "rule": self.rule.to_json(),
+            **({} if self.rule.below is None and self.rule.above is None else {"thresholds_are": self.thresholds_are}),
             "primary": self.primary,
             "measurement": None if self.measurement is None else self.measurement.id,
             "vocabulary": self.vocabulary,
-            "count": len(self.members),
-            "count_is": "exact-simulation",
         }
+        if is_private(dataset):
+            return value | (self.released or {"count": None, "count_is": "not-released"})
+        return value | self._exact(len(dataset))
+
+    def _exact(self, users: int) -> dict:
+        """The figures of a simulation's cohort."""
+        value = {"count": len(self.members), "count_is": "exact-simulation", "users": users}
         if self.measurement is not None:
-            percentiles = np.nanpercentile(self.measurement.accuracy(), [25, 50, 75])
-            value["accuracy_percentiles"] = dict(zip(("25", "50", "75"), percentiles.tolist(), strict=True))
+            percentiles = np.nanpercentile(self.measurement.accuracy(), _QUARTILES)
+            value["accuracy_percentiles"] = dict(zip(map(str, _QUARTILES), percentiles.tolist(), strict=True))
             value["accuracy_percentiles_are"] = "exact-simulation"
         if self.counts is not None:
             value["oov_rate"] = self.counts.rate
@@ -88,6 +137,18 @@ def vocabulary_known(dataset: FederatedDataset, vocabulary: Vocabulary, provenan
     return "vocabulary" if made_here(dataset, vocabulary) or provenance not in ("public", "dp") else None
 
 
+def require_decidable(
+    dataset: FederatedDataset, rule: CohortRule, primary: Path | None = None, vocabulary: Path | None = None
+) -> None:
+    """Raise what `decide_cohort` would raise about the models and data it is given, before any user is looked at."""
+    if rule.needs_vocabulary:
+        _words(rule, vocabulary)
+        dataset.require_text()
+    if rule.needs_primary:
+        model, _ = load_primary(_model(rule, primary))
+        require_fit(dataset, model)
+
+
 def decide_cohort(
     dataset: FederatedDataset,
     rule: CohortRule,
@@ -95,29 +156,123 @@ def decide_cohort(
     device: str = "cpu",
     on_users: Callable[[int], None] = lambda users: None,
     vocabulary: Path | None = None,
+    *,
+    percentile: float | None = None,
+    entry: Entry | None = None,
 ) -> Cohort:
     """Measure `dataset` with the model in `primary`, or with `vocabulary`, where `rule` needs it, and decide the rule.
 
-    Raises DataError for an empty cohort or data that does not fit, StoredError for a damaged model, RequestError where
-    a rule needs a primary model and none is given.
+    `percentile` takes the threshold of a rule about accuracy at that share of the users, whatever it said: exactly in
+    a simulation, at an edge of the noised histogram on private data. `entry` is the ledger's entry that pays for the
+    figures of a private cohort; without it none are released.
+    *Guarantee:* on private data, `released` and the threshold of a `percentile` are post-processing of one Gaussian
+    histogram whose event is `entry`'s. *Assumes:* an entry is used once.
+    Raises DataError for data that does not fit, or in a simulation an empty cohort; StoredError for a damaged model;
+    RequestError where a rule needs a primary model and none is given.
     """
+    private = is_private(dataset)
+    if private and percentile is not None and entry is None:
+        raise ValueError("a percentile of private accuracies is a release, which an entry of the ledger pays for")
     if rule.needs_vocabulary:
-        if vocabulary is None:
-            raise RequestError(f"the cohort {rule.criterion} needs --vocabulary FILE, to know what is outside it")
-        words = read_vocabulary(vocabulary)
-        counts = count_oov(dataset, words, on_users)
-        members = decide(rule, dataset, vocabulary=words, counts=counts)
-        return Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
+        words = _words(rule, vocabulary)
+        dataset.require_text()
+        sound = sound_users(dataset) if private else None
+        counts = count_oov(dataset, words, on_users, sound)
+        members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
+        cohort = Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
+        return _with_membership(cohort, sound, entry) if private and entry else cohort
     if not rule.needs_primary:
-        return Cohort(rule, decide(rule, dataset))
+        sound = sound_users(dataset, on_users=on_users) if private else None
+        cohort = Cohort(rule, decide(rule, dataset, sound=sound))
+        return _with_membership(cohort, sound, entry) if private and entry else cohort
+    primary = _model(rule, primary)
+    model, description = load_primary(primary, device)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    if private and rule.by_example:
+        cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
+        return _with_membership(cohort, measurement.measured, entry) if entry else cohort
+    histogram = _accuracies(rule, measurement, percentile, private, entry)
+    thresholds_are = "public"
+    if percentile is not None:
+        thresholds_are = "dp" if private else "exact-simulation"
+        limit = histogram.threshold(percentile) if private else _exact_percentile(measurement, percentile)
+        rule = replace(rule, **{"above" if rule.below is None else "below": limit})
+    members = decide(rule, dataset, measurement)
+    released = _accuracy_figures(rule, histogram, entry) if private and entry else None
+    return Cohort(rule, members, str(primary), measurement, None, None, thresholds_are, released, histogram)
+
+
+def _words(rule: CohortRule, vocabulary: Path | None) -> Vocabulary:
+    if vocabulary is None:
+        raise RequestError(f"the cohort {rule.criterion} needs --vocabulary FILE, to know what is outside it")
+    return read_vocabulary(vocabulary)
+
+
+def _model(rule: CohortRule, primary: Path | None) -> Path:
     if primary is None:
         raise RequestError(
             f"the cohort {rule.criterion} needs --primary MODEL, the classifier to measure users with "
             "(or [primary] model in fedprobe.toml)"
         )
-    model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
-    return Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
+    return primary
+
+
+def _exact_percentile(measurement: Measurement, share: float) -> float:
+    return float(np.nanpercentile(measurement.accuracy(), 100 * share))
+
+
+def _accuracies(
+    rule: CohortRule, measurement: Measurement, percentile: float | None, private: bool, entry: Entry | None
+) -> ReleasedHistogram | None:
+    """The histogram of accuracies: exact in a simulation, noised where `entry` pays for it, None otherwise."""
+    if private and entry is None:
+        return None
+    # A threshold that is not to be found yet is public, and may be an edge.
+    threshold = None if percentile is not None else rule.below if rule.above is None else rule.above
+    bins = accuracy_histogram_of(_noise(entry) if private else 0.0, threshold, right_closed=rule.above is not None)
+    return bins.release(accuracy_histogram(measurement, bins))
+
+
+def _noise(entry: Entry) -> float:
+    """The noise multiplier that `entry` was charged for. Raises ValueError unless it is one release to every user."""
+    (event,) = entry.events
+    if (event.sampling_probability, event.rounds) != (1.0, 1) or event.noise_multiplier <= 0:
+        raise ValueError("the entry does not pay for a histogram")
+    return event.noise_multiplier
+
+
+def _accuracy_figures(rule: CohortRule, histogram: ReleasedHistogram, entry: Entry) -> dict:
+    """What is released about a cohort by accuracy and its population: all of it follows from the noised histogram."""
+    count = histogram.below(rule.below) if rule.above is None else histogram.above(rule.above)
+    percentiles = {str(percent): histogram.percentile(percent / 100) for percent in _QUARTILES}
+    intervals = {str(percent): list(histogram.percentile_interval(percent / 100)) for percent in _QUARTILES}
+    return {
+        **_figures(count, histogram.users, entry),
+        "accuracy_percentiles": percentiles,
+        "accuracy_percentiles_are": "dp",
+        "accuracy_percentile_intervals": intervals,
+    }
+
+
+def _with_membership(cohort: Cohort, counted: np.ndarray, entry: Entry) -> Cohort:
+    """The cohort with its DP count and that of its population: `counted` [users] are those with content of any use."""
+    bins = membership_histogram_of(_noise(entry))
+    histogram = bins.release(membership_histogram(cohort.members, counted, bins))
+    return replace(cohort, released=_figures(histogram.above(1.0), histogram.users, entry))
+
+
+def _figures(count: Estimate, users: Estimate, entry: Entry) -> dict:
+    return {
+        "count": at_least_one(count),
+        "count_is": "dp",
+        "count_standard_error": count.standard_error,
+        "users": at_least_one(users),
+        "users_standard_error": users.standard_error,
+        "noise_multiplier": _noise(entry),
+        "epsilon": epsilon(entry.events, entry.delta).value,
+        "delta": entry.delta,
+        "ledger_entry": entry.id,
+    }
 
 
 def read_cohort(
@@ -127,6 +282,8 @@ def read_cohort(
     on_users: Callable[[int], None] = lambda users: None,
 ) -> Cohort:
     """Decide again the cohort that the file `path` describes, on the data set it was made for.
+
+    What was released about it is the file's; nothing is released again.
 
     Raises DataError if the file is not a cohort's, was made for another data set, or the data changed since.
     """
@@ -139,8 +296,12 @@ def read_cohort(
         primary, vocabulary = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
         if rule.needs_vocabulary and vocabulary is None:
             raise ValueError("no vocabulary")
+        thresholds_are = value.get("thresholds_are", "public")
+        if thresholds_are not in THRESHOLDS_ARE:
+            raise ValueError("thresholds of another kind")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} is not a readable cohort file; make it with: fedprobe select") from error
+        raise _unreadable(path) from error
+    released = _released(path, value)
     if dataset.population is None or population != dataset.population.id:
         raise DataError(f"{path} was made for another data set; select the cohort on these shards")
     if rule.needs_vocabulary and read_vocabulary(vocabulary).digest != rule.vocabulary:
@@ -148,7 +309,33 @@ def read_cohort(
     cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary)
     if cohort.measurement is not None and cohort.measurement.id != measured:
         raise DataError(f"the shards or the primary model changed since {path} was made; select the cohort again")
-    return cohort
+    return replace(cohort, thresholds_are=thresholds_are, released=released)
+
+
+def released_count(path: Path) -> int | None:
+    """The DP count in the cohort file `path`, which is public, or None. Raises DataError if it is no cohort's file."""
+    try:
+        value = json.loads(path.read_text())
+        if value["schema"] != SCHEMA:
+            raise ValueError("another schema")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path) from error
+    released = _released(path, value)
+    return None if released is None else released["count"]
+
+
+def _released(path: Path, value: dict) -> dict | None:
+    """The figures that a cohort file says were released; None if it says that none were."""
+    if value.get("count_is") != "dp":
+        return None
+    released = {name: value.get(name) for name in _RELEASED if name in value}
+    if type(released.get("count")) is not int or released["count"] < 1:
+        raise _unreadable(path)
+    return released
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError(f"{path} is not a readable cohort file; make it with: fedprobe select")
 
 
 def write_cohort(path: Path, value: dict) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedprobe.clients.data.shards import FederatedDataset
+from fedprobe.clients.data.shards import FederatedDataset, TextError
 from fedprobe.clients.selection import Members
 from fedprobe.clients.updates import Public
 from fedprobe.models.flat import attach, trainable
@@ -58,7 +58,11 @@ class LanguageModelUpdate:
         for member in members:
             user = int(self.members.users[member])
             stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-            sequences = self._chosen(self.sequences(member), stream)
+            try:
+                sequences = self._chosen(self.sequences(member), stream)
+            except TextError:
+                # Her contribution is zeros, silently: nobody may learn whose text is bad.
+                continue
             if sequences:
                 delta = self._train(start, sequences, stream)
                 total += self.mechanism.contribution(delta.cpu().numpy())

@@ -9,28 +9,33 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from fedprobe.clients.data.checking import check
 from fedprobe.clients.data.corrupt import truth_of
-from fedprobe.clients.data.index import DataError, stamp
-from fedprobe.clients.data.shards import FederatedDataset, UserBatch
+from fedprobe.clients.data.index import DataError, stamp, write_faults
+from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
 from fedprobe.models.classifier import Classifier, merge_case, predict
 from fedprobe.models.vocabulary import Vocabulary
-from fedprobe.privacy.population import name_of
+from fedprobe.privacy.histogram import GaussianHistogram
+from fedprobe.privacy.population import name_of, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
+
+_USERS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Whether the primary model gets each example right (`correct` [examples] bool, user by user; `offsets`).
 
-    `id` is random, so that a cohort file may carry it.
+    `id` is random, so that a cohort file may carry it. A user of a private population whose content is bad has no
+    measured example.
     """
 
     id: str
@@ -38,10 +43,15 @@ class Measurement:
     offsets: np.ndarray
 
     def accuracy(self) -> np.ndarray:
-        """Each user's accuracy [users]; NaN, which no threshold selects, for users without examples."""
+        """Each user's accuracy [users]; NaN, which no threshold selects, for users without measured examples."""
         right = np.concatenate([[0], np.cumsum(self.correct)])[self.offsets]
         with np.errstate(invalid="ignore"):
             return np.diff(right) / np.diff(self.offsets)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Which users have measured examples [users] (bool)."""
+        return np.diff(self.offsets) > 0
 
 
 @dataclass(frozen=True)
@@ -91,17 +101,84 @@ class OovCounts:
         return float(self.oov.sum() / max(1, self.tokens.sum()))
 
 
+def is_private(dataset: FederatedDataset) -> bool:
+    """Whether the shards are registered as a private population: then nothing about single users may show."""
+    return dataset.population is not None and dataset.population.kind == "private"
+
+
+def sound_users(
+    dataset: FederatedDataset, classes: int | None = None, on_users: Callable[[int], None] = lambda users: None
+) -> np.ndarray:
+    """Which users of a private population have examples, all of them with content that can be used [users] (bool).
+
+    The others are members of no cohort, silently; who they are, and why, is written beside the data. `classes` is how
+    many labels there are. Remembered beside the shards until they change.
+    Raises DataError where a shard cannot be read: a fault of the file, not of one user's content.
+    """
+    kept = dataset.folder / f"content-{'any' if classes is None else classes}.json"
+    state = {
+        "shards": [[name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
+        "classes": classes,
+        "text": asdict(dataset.text) if dataset.kind == "text" else None,
+    }
+    bad = _remembered(kept, state)
+    if bad is None:
+        faults = check(dataset, classes, on_users)
+        bad = [user for user, id in enumerate(dataset.users) if id in faults]
+        for user in bad:
+            _require_readable(dataset, user)
+        if faults:
+            write_faults(faults, dataset.folder)
+        write_json(kept, {"state": state, "bad": bad})
+    on_users(len(dataset))
+    sound = np.ones(len(dataset), bool)
+    sound[bad] = False
+    return sound
+
+
 def count_oov(
-    dataset: FederatedDataset, vocabulary: Vocabulary, on_users: Callable[[int], None] = lambda users: None
+    dataset: FederatedDataset,
+    vocabulary: Vocabulary,
+    on_users: Callable[[int], None] = lambda users: None,
+    sound: np.ndarray | None = None,
 ) -> OovCounts:
-    """Count every user's tokens and those outside `vocabulary`. Raises DataError where text cannot be read."""
+    """Count every user's tokens and those outside `vocabulary`; none of users who are not `sound` [users] (None: all).
+
+    Raises DataError where text cannot be read.
+    """
     dataset.require_text()
     counts = np.zeros((len(dataset), 2), np.int64)
     for user in range(len(dataset)):
-        for sentence in dataset.sentences(user):
+        for sentence in dataset.sentences(user) if sound is None or sound[user] else ():
             counts[user] += sum(token not in vocabulary for token in sentence), len(sentence)
         on_users(user + 1)
     return OovCounts(counts[:, 0], counts[:, 1])
+
+
+def accuracy_histogram(measurement: Measurement, bins: GaussianHistogram) -> np.ndarray:
+    """How many users have an accuracy in each of `bins` (int64 [bins]): each in one, unmeasured users in none.
+
+    Stays beside the data until `bins.release` has noised it.
+    """
+    return bins.count(measurement.accuracy())
+
+
+def membership_histogram(members: Members, counted: np.ndarray, bins: GaussianHistogram) -> np.ndarray:
+    """How many of the users who are `counted` [users] (bool) are outside the cohort (0) and in it (1) (int64 [bins]).
+
+    Stays beside the data until `bins.release` has noised it.
+    """
+    member = np.zeros(len(counted))
+    member[members.users] = 1
+    return bins.count(np.where(counted, member, np.nan))
+
+
+def require_fit(dataset: FederatedDataset, primary: Classifier) -> None:
+    """Raise DataError unless the images and labels are such as the primary model takes."""
+    dataset.require_labels()
+    config = primary.config
+    if dataset.shape != (config.channels, config.height, config.width):
+        raise DataError("the images are not of the size that the primary model takes")
 
 
 def measure(
@@ -113,13 +190,12 @@ def measure(
 ) -> Measurement:
     """Measure every user with the primary model, or return the frozen measurement of this very snapshot.
 
-    `primary_id` names the model's weights; `on_users` is told how many users are done.
-    Raises DataError where images or labels do not fit the primary model.
+    `primary_id` names the model's weights; `on_users` is told how many users are done. On a private population, users
+    whose content is bad are left out (`sound_users`).
+    Raises DataError where images or labels do not fit the primary model, or a shard cannot be read.
     """
-    dataset.require_labels()
+    require_fit(dataset, primary)
     config = primary.config
-    if dataset.shape != (config.channels, config.height, config.width):
-        raise DataError("the images are not of the size that the primary model takes")
     snapshot = {
         "primary": primary_id,
         "shards": [[name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
@@ -129,15 +205,20 @@ def measure(
     if frozen is not None:
         on_users(len(dataset))
         return frozen
-    correct = []
-    for users, batch in dataset.batches():
+    sound = sound_users(dataset, config.labels) if is_private(dataset) else np.ones(len(dataset), bool)
+    correct = [np.zeros(0, bool)]
+    for start in range(0, len(dataset), _USERS_AT_ONCE):
+        users = range(start, min(start + _USERS_AT_ONCE, len(dataset)))
+        batch = dataset.read([user for user in users if sound[user]])
         images = torch.from_numpy(batch.pixels).mul(2).sub_(1).to(device)
         labels = torch.from_numpy(batch.labels)
         guesses = predict(primary, images).argmax(1).cpu()
         correct.append((guesses == (merge_case(labels) if config.merge_case else labels)).numpy())
         on_users(users.stop)
     measurement = Measurement(
-        secrets.token_hex(8), np.concatenate(correct), np.concatenate([[0], np.cumsum(dataset.examples)])
+        secrets.token_hex(8),
+        np.concatenate(correct),
+        np.concatenate([[0], np.cumsum(np.where(sound, dataset.examples, 0))]),
     )
     if folder is not None:
         _freeze(folder, snapshot, measurement)
@@ -150,23 +231,27 @@ def decide(
     measurement: Measurement | None = None,
     vocabulary: Vocabulary | None = None,
     counts: OovCounts | None = None,
+    sound: np.ndarray | None = None,
 ) -> Members:
-    """The users, and the examples of each, that `rule` selects. Raises DataError if it selects nobody.
+    """The users, and the examples of each, that `rule` selects.
 
-    `measurement` is for rules with a primary model, `vocabulary` and its `counts` are for `oov-words`.
+    `measurement` is for rules with a primary model, `vocabulary` and its `counts` are for `oov-words`; users who are
+    not `sound` [users] (None: all) belong nowhere. Raises DataError if it selects nobody, but on a private population:
+    that would tell.
     """
     match rule.criterion:
         case "oov-words":
             members = Members(np.flatnonzero(counts.oov >= rule.min_examples), outside=vocabulary)
         case "random":
-            members = Members(np.flatnonzero(_random_share(rule, dataset)))
+            share = _random_share(rule, dataset)
+            members = Members(np.flatnonzero(share if sound is None else share & sound))
         case "low-accuracy":
             members = Members(np.flatnonzero(measurement.accuracy() < rule.below))
         case "high-accuracy":
             members = Members(np.flatnonzero(measurement.accuracy() > rule.above))
         case _:
             members = _by_example(measurement, rule.criterion == "correct", rule.min_examples)
-    if not len(members):
+    if not len(members) and not (dataset is not None and is_private(dataset)):
         raise DataError(f"the cohort {rule.criterion} is empty: nobody matches {rule.says()}; loosen its thresholds")
     return members
 
@@ -188,6 +273,26 @@ def _random_share(rule: CohortRule, dataset: FederatedDataset) -> np.ndarray:
         return np.ones(len(dataset), bool)
     threshold = int(rule.share * 2**63)
     return np.array([key(rule.seed, "share", user) < threshold for user in dataset.users])
+
+
+def _require_readable(dataset: FederatedDataset, user: int) -> None:
+    """Raise DataError if a user's data cannot be read at all; not if it is only her content that cannot be used."""
+    if dataset.kind == "images":
+        dataset.read([user])
+        return
+    try:
+        dataset.sentences(user)
+    except TextError:
+        pass
+
+
+def _remembered(kept: Path, state: dict) -> list[int] | None:
+    """The users with bad content that `kept` lists for this very `state` of the shards; None if it does not."""
+    try:
+        value = json.loads(kept.read_text())
+        return value["bad"] if value["state"] == state else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _by_example(measurement: Measurement, wanted: bool, least: int) -> Members:

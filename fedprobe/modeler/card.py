@@ -1,7 +1,7 @@
 """A run's card: what was done, with whom, and what the guarantee covers, for a person."""
 
 from fedprobe.models.gan import ARCHITECTURES
-from fedprobe.privacy.statement import PrivacyStatement
+from fedprobe.privacy.statement import PrivacyStatement, figure
 from fedprobe.runs import Run
 
 
@@ -11,7 +11,7 @@ def write_card(run: Run, statement: PrivacyStatement, rounds_done: int) -> None:
     cohort = config["cohort"]
     training = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in config["training"].items())
     epsilon = "\n".join(f"- {line}" for line in statement.lines())
-    about = _GAN if config["command"] == "train-gan" else _LANGUAGE
+    about = _ABOUT.get(config["command"], _LANGUAGE)
     architecture = config["training"].get("architecture")
     text = f"""# {run.name}
 
@@ -20,7 +20,7 @@ def write_card(run: Run, statement: PrivacyStatement, rounds_done: int) -> None:
 - Cohort `{cohort["rule"]["criterion"]}`: {run.rule.says()}.
 - {_networks(config) if architecture is None else f"Networks `{architecture}`: {ARCHITECTURES[architecture]}."}
 - {about["note"]}
-- {_participation(config["preset"])}
+- {_participation(config)}
 
 ## What it may reveal about a user
 
@@ -28,7 +28,10 @@ Epsilon {epsilon.removeprefix("- ")}
 - Unit: a user, all of her examples together. Adjacency: add or remove one user.
 - {about["free"]} are post-processing of the noised sums.
 - Trust: clipping happens beside the data, noise is added once a round to the sum. Un-noised sums exist only in the
-  process that reads the shards; a copy of the shards without their record cannot be detected.
+  process that reads the shards, a trusted aggregator; towards a party that sees those there is no epsilon.
+- Ledger: {_ledger(run)}
+- Not covered: timing, traffic, file sizes and drop-out; a copy of the shards made without fedprobe, which has no
+  ledger; releases by other tools. Assumed: ChaCha20, keyed by the operating system, cannot be told from uniform bits.
 
 ## Hyperparameters
 
@@ -51,18 +54,52 @@ _LANGUAGE = {
     "in the paper;\n  they come from the same line of work.",
     "free": "Sampled words and sentences, their probabilities and every comparison",
 }
+_CLASSIFIER = {
+    "algorithm": "DP-FedAvg (Augenstein et al. 2020, Algorithm 2) of the primary image classifier",
+    "note": "The paper trains this network on pooled examples; federated training of it, with its cap on a user's "
+    "examples,\n  is not in the paper.",
+    "free": "The classifier and what it says of other images (not figures of these users measured with it)",
+}
+_ABOUT = {"train-gan": _GAN, "train-classifier": _CLASSIFIER}
 
 
 def _networks(config: dict) -> str:
     size = config["architecture"]
+    if config["command"] == "train-classifier":
+        merged = ", the case of EMNIST's letters ignored" if size["merge_case"] else ""
+        return (
+            f"The paper's CNN for {size['height']} x {size['width']} x {size['channels']} images and {size['classes']} "
+            f"classes{merged}; no buffers."
+        )
     return (
         f"CIFG-LSTM with projection: {size['layers']} x {size['hidden']}, projection {size['projection']}, embedding "
         f"{size['embedding']}, {size['symbols']} symbols; no buffers."
     )
 
 
-def _participation(preset: str) -> str:
-    said = "Poisson participation: each user of the cohort independently in each round; fixed denominator."
-    if preset == "paper":
+def _participation(config: dict) -> str:
+    said = _DRAWN[config["participation"]] + "; fixed denominator."
+    if config["preset"] == "paper":
         return said + " The paper draws rounds of a fixed size, which do not earn the epsilons that it prints."
     return said
+
+
+_DRAWN = {
+    "poisson": "Poisson participation: each user of the cohort independently in each round",
+    "fixed": "Rounds of exactly so many users, accounted as a user who comes displacing another: half the noise",
+    "none": "Each user of the cohort independently in each round, with no secrecy of the draw claimed",
+}
+
+
+def _ledger(run: Run) -> str:
+    """What the run's ledger held when its plan was declared."""
+    ledger = run.privacy["ledger"]
+    spent, budget = ledger["spent"], ledger["budget"]
+    total = "infinite" if spent["epsilon"] is None else figure(spent["epsilon"])
+    of = "no budget is set" if budget is None else f"the budget is {budget['epsilon']:g}"
+    study = run.privacy["study"]
+    part = "" if study is None else f" This run is a part of the study {study}, which is one entry."
+    return (
+        f"when this plan was declared, it and all others on the population had spent epsilon {total} "
+        f"({of}). Rule: {ledger['rule']}.{part} Opened rounds stay spent whatever becomes of the run."
+    )

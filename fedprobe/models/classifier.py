@@ -8,7 +8,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-# Shapes: B images, C channels, H x W pixels, K classes.
+from fedprobe.models.flat import attach
+
+# Shapes: B images, C channels, H x W pixels, K classes, P trainable parameters.
+
+EMNIST_CLASSES = 62
+_MERGED_CLASSES = 36
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,29 @@ class ClassifierConfig:
     channels: int
     classes: int
     merge_case: bool = False
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], labels: int, merged: bool) -> "ClassifierConfig":
+        """A classifier of images of `shape` (C, H, W) with `labels` 0 to L - 1; `merged` reads EMNIST's 62 as 36.
+
+        Raises ValueError where that cannot be: too small images, `merged` labels that are not EMNIST's.
+        """
+        if merged and labels != EMNIST_CLASSES:
+            raise ValueError(f"--merge-case is for EMNIST's {EMNIST_CLASSES} classes (digits, A-Z, a-z)")
+        channels, height, width = shape
+        config = cls(height, width, channels, _MERGED_CLASSES if merged else labels, merged)
+        with torch.random.fork_rng(devices=[]):
+            config.build()
+        return config
+
+    @property
+    def labels(self) -> int:
+        """How many labels an example may have, before their case is merged."""
+        return EMNIST_CLASSES if self.merge_case else self.classes
+
+    def build(self) -> "Classifier":
+        """A new classifier, with initial parameters from torch's generator. Raises ValueError for too small images."""
+        return Classifier(self)
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -57,6 +85,13 @@ class Classifier(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.head(self.features(images_BCHW.contiguous(memory_format=torch.channels_last)))
+
+
+def classifier_of(config: ClassifierConfig, vector_P: Tensor) -> Classifier:
+    """The classifier whose parameters are `vector_P` (copied), in evaluation mode on the CPU."""
+    model = config.build()
+    attach(model, vector_P.detach().cpu().clone())
+    return model.eval()
 
 
 def predict(model: nn.Module, images_BCHW: Tensor, batch_size: int = 256) -> Tensor:

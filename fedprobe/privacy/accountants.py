@@ -7,7 +7,7 @@ Every function is pure: a query changes nothing. Adjacency is add-or-remove one 
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -16,13 +16,26 @@ from fedprobe.privacy.events import SampledGaussian
 
 ACCOUNTANTS = ("auto", "pld", "rdp", "prv", "paper")
 
-# Below this noise multiplier, or above this epsilon, the range of a discretised privacy loss distribution grows
-# beyond reasonable time (measured: 44 s at z = 0.1, none at 0.01).
+# Below this noise multiplier, or above these epsilons, the range of a discretised privacy loss distribution grows
+# beyond reasonable time (measured: 44 s at z = 0.1, none at 0.01) and memory. `auto` turns to RDP long before.
 _PLD_LEAST_NOISE = 0.3
-_PLD_LARGEST_EPSILON = 50.0
+_AUTO_PLD_LARGEST_EPSILON = 50.0
+_PLD_LARGEST_EPSILON = 500.0
 _PLD_INTERVAL = 1e-4
 _PRV_ERROR = 2e-3
+_PRV_MOST_POINTS = 2**24
 _PAPER_ORDERS = range(2, 257)
+# Below this noise multiplier sampling amplifies nothing, and the series of sampled RDP overflow.
+_RDP_LEAST_SAMPLED_NOISE = 1e-3
+# Below it, 1 / z^2 overflows.
+_LEAST_NOISE = 1e-100
+# Beyond these, formulas overflow or cancel; less noise and more sampling than there is bound what there is.
+_MOST_NOISE = 1e6
+_LEAST_PROBABILITY = 1e-12
+
+
+class CannotAccount(ValueError):
+    """The accountant that was asked for cannot do this case; the message names one that can, if one can."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +49,10 @@ class Epsilon:
 def epsilon(events: Sequence[SampledGaussian], delta: float, accountant: str = "auto") -> Epsilon:
     """Bound the epsilon at `delta` of all `events` composed (add or remove one user).
 
-    `auto` takes `pld`; where some noise multiplier is below 0.3 or the `rdp` bound is above 50 it takes `rdp`.
-    The result is infinite only where some event has no noise. Raises ValueError for a delta outside (0, 1), an
-    unknown accountant, or a case that the accountant cannot do, and then names one that can.
+    `auto` takes `pld`; where some noise multiplier is below 0.3, the `rdp` bound is above 50, or delta is smaller
+    than what `pld` leaves out of its tails, it takes `rdp`. The result is infinite only where some event has no
+    noise. Raises ValueError for a delta outside (0, 1) or an unknown accountant; CannotAccount, a ValueError, for a
+    case that the accountant cannot do.
     Sources: `pld` Koskela et al. 2020 and Doroshenko et al. 2022 (dp_accounting); `rdp` Mironov et al. 2019 with
     the conversion of Canonne et al. 2020 (dp_accounting); `prv` Gopi et al. 2021 (opacus); `paper` see `_paper`.
     """
@@ -47,30 +61,79 @@ def epsilon(events: Sequence[SampledGaussian], delta: float, accountant: str = "
     if accountant not in ACCOUNTANTS:
         raise ValueError(f"unknown accountant; choose one of {', '.join(ACCOUNTANTS)}")
     spent = [event for event in events if event.rounds > 0]
-    if accountant == "auto":
-        accountant = _choose(spent, delta)
+    name = _choose(spent, delta) if accountant == "auto" else accountant
     if not spent:
-        return Epsilon(0.0, accountant)
+        return Epsilon(0.0, name)
     if any(event.noise_multiplier == 0 for event in spent):
-        return Epsilon(math.inf, accountant)
-    value = _BY_NAME[accountant](spent, delta)
+        return Epsilon(math.inf, name)
+    if any(event.noise_multiplier < _LEAST_NOISE for event in spent):
+        raise CannotAccount(
+            f"no accountant can do noise multipliers between 0 and {_LEAST_NOISE:g}; give more noise, or 0 for none"
+        )
+    spent = [_within_reach(event) for event in spent]
+    try:
+        value = _BY_NAME[name](spent, delta)
+    except CannotAccount:
+        if accountant != "auto":
+            raise
+        name = "rdp"
+        value = _rdp(spent, delta)
     if not math.isfinite(value):
-        raise ValueError(f"the {accountant} accountant found no finite bound for this plan; use --accountant rdp")
-    return Epsilon(max(0.0, float(value)), accountant)
+        raise CannotAccount(f"the {name} accountant found no finite bound for this plan; give more noise")
+    return Epsilon(max(0.0, float(value)), name)
+
+
+def epsilon_after(
+    event: SampledGaussian, rounds: Sequence[int], delta: float, accountant: str = "auto"
+) -> list[Epsilon]:
+    """The epsilon of `event` after each of these numbers of rounds, all by one accountant: points of a picture.
+
+    `auto` chooses for the most rounds. Under `pld` a noise multiplier below 1 is discretised ten times as coarsely as
+    by `epsilon`, to be quick; the points stay upper bounds. Raises as `epsilon` does.
+    """
+    events = [replace(event, rounds=count) for count in rounds]
+    most = max(events, key=lambda one: one.rounds)
+    bound = epsilon([most], delta, accountant)
+    if bound.accountant != "pld" or not math.isfinite(bound.value) or event.sampling_probability == 1:
+        return [epsilon([one], delta, bound.accountant) for one in events]
+    from dp_accounting.pld import privacy_loss_distribution
+
+    reach = _within_reach(event)
+    one_round = privacy_loss_distribution.from_gaussian_mechanism(
+        reach.noise_multiplier,
+        value_discretization_interval=_PLD_INTERVAL * (1 if reach.noise_multiplier >= 1 else 10),
+        sampling_prob=reach.sampling_probability,
+    )
+    values = [one_round.self_compose(one.rounds).get_epsilon_for_delta(delta) if one.rounds else 0.0 for one in events]
+    return [Epsilon(max(0.0, float(value)), "pld") for value in values]
 
 
 def _choose(events: Sequence[SampledGaussian], delta: float) -> str:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
         return "rdp"
-    if events and _rdp(events, delta) > _PLD_LARGEST_EPSILON:
+    if events and _rdp([_within_reach(event) for event in events], delta) > _AUTO_PLD_LARGEST_EPSILON:
         return "rdp"
     return "pld"
 
 
+def _within_reach(event: SampledGaussian) -> SampledGaussian:
+    """An event that costs at least as much as `event`, with numbers that the accountants' formulas stand."""
+    return replace(
+        event,
+        noise_multiplier=min(event.noise_multiplier, _MOST_NOISE),
+        sampling_probability=max(event.sampling_probability, _LEAST_PROBABILITY),
+    )
+
+
 def _pld(events: Sequence[SampledGaussian], delta: float) -> float:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
-        raise ValueError(
+        raise CannotAccount(
             f"the pld accountant cannot do noise multipliers below {_PLD_LEAST_NOISE} in reasonable time; "
+            "use --accountant rdp"
+        )
+    if _rdp(events, delta) > _PLD_LARGEST_EPSILON:
+        raise CannotAccount(
+            f"the pld accountant cannot do epsilons above {_PLD_LARGEST_EPSILON:g} in reasonable time; "
             "use --accountant rdp"
         )
     from dp_accounting import pld
@@ -78,7 +141,10 @@ def _pld(events: Sequence[SampledGaussian], delta: float) -> float:
     accountant = pld.PLDAccountant(value_discretization_interval=_PLD_INTERVAL)
     for event in events:
         accountant.compose(event.dp_event())
-    return accountant.get_epsilon(delta)
+    value = accountant.get_epsilon(delta)
+    if not math.isfinite(value):
+        raise CannotAccount("the pld accountant cannot do so small a delta; use --accountant rdp")
+    return value
 
 
 def _rdp(events: Sequence[SampledGaussian], delta: float) -> float:
@@ -92,6 +158,8 @@ def _rdp(events: Sequence[SampledGaussian], delta: float) -> float:
     absl.setLevel(logging.ERROR)
     try:
         for event in events:
+            if event.noise_multiplier < _RDP_LEAST_SAMPLED_NOISE:
+                event = replace(event, sampling_probability=1.0)
             accountant.compose(event.dp_event())
         return accountant.get_epsilon(delta)
     finally:
@@ -100,14 +168,26 @@ def _rdp(events: Sequence[SampledGaussian], delta: float) -> float:
 
 def _prv(events: Sequence[SampledGaussian], delta: float) -> float:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
-        raise ValueError(
+        raise CannotAccount(
             f"the prv accountant cannot do noise multipliers below {_PLD_LEAST_NOISE}; use --accountant rdp"
         )
+    # The library's own mesh and range: Gopi et al. 2021, Remark 5.6.
+    rounds = sum(event.rounds for event in events)
+    width = 2 * (_rdp(events, delta / 4000) + 3)
+    if width * math.sqrt(rounds * math.log(12_000 / delta) / 2) / _PRV_ERROR > _PRV_MOST_POINTS:
+        raise CannotAccount("the prv accountant cannot do so many rounds in reasonable memory; use --accountant auto")
     from opacus.accountants import PRVAccountant
 
     accountant = PRVAccountant()
     accountant.history = [(event.noise_multiplier, event.sampling_probability, event.rounds) for event in events]
-    return accountant.get_epsilon(delta, eps_error=_PRV_ERROR)
+    try:
+        value = accountant.get_epsilon(delta, eps_error=_PRV_ERROR)
+    except (ValueError, RuntimeError) as error:
+        # Opacus refuses deltas near its floating-point errors, and domains that it cannot align.
+        raise CannotAccount("the prv accountant cannot do this plan at this delta; use --accountant auto") from error
+    if not math.isfinite(value):
+        raise CannotAccount("the prv accountant found no finite bound; use --accountant auto")
+    return value
 
 
 def _paper(events: Sequence[SampledGaussian], delta: float) -> float:

@@ -4,6 +4,11 @@ from dataclasses import asdict, dataclass
 
 import dp_accounting
 
+# How a round's users are found: server/participation.py draws them, `rounds_of` says what that releases.
+PARTICIPATIONS = ("poisson", "fixed", "none")
+# Above it, sums over rounds are no longer exact in floating point.
+_MOST_ROUNDS = 2**53
+
 
 @dataclass(frozen=True)
 class SampledGaussian:
@@ -22,8 +27,8 @@ class SampledGaussian:
             raise ValueError("the sampling probability must be above 0 and at most 1")
         if not 0 <= self.noise_multiplier < float("inf"):
             raise ValueError("the noise multiplier must be finite and not negative")
-        if self.rounds < 0:
-            raise ValueError("the number of rounds cannot be negative")
+        if not 0 <= self.rounds <= _MOST_ROUNDS:
+            raise ValueError(f"the number of rounds must lie between 0 and {_MOST_ROUNDS}")
 
     def to_json(self) -> dict:
         """The event as a JSON object, for a run's `privacy.json`."""
@@ -39,6 +44,41 @@ class SampledGaussian:
 
     def dp_event(self) -> dp_accounting.DpEvent:
         """The same event in dp_accounting's algebra."""
-        gaussian = dp_accounting.GaussianDpEvent(self.noise_multiplier)
-        sampled = dp_accounting.PoissonSampledDpEvent(self.sampling_probability, gaussian)
-        return dp_accounting.SelfComposedDpEvent(sampled, self.rounds)
+        round = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        if self.sampling_probability < 1:
+            round = dp_accounting.PoissonSampledDpEvent(self.sampling_probability, round)
+        return dp_accounting.SelfComposedDpEvent(round, self.rounds)
+
+
+def rounds_of(
+    participation: str, users_per_round: int, population: int, noise_multiplier: float, rounds: int
+) -> SampledGaussian:
+    """The event of `rounds` rounds with noise of `noise_multiplier` (z) clip norms (S) on the sum of the updates.
+
+    `participation` is one of PARTICIPATIONS. With m = `users_per_round`, N = `population` and q = min(1, m / N):
+
+    - `poisson`: every user independently with probability q. One user more or less leaves the others' draws as they
+      are, and moves the sum by at most S: sampling probability q, noise multiplier z.
+    - `fixed`: exactly m users, each set of m as likely, of at least N. Of two neighbouring memberships let the larger
+      one have M >= N users. Draw m of the other M - 1; with probability m/M <= q a uniform one of these is displaced
+      by the user in question, which gives a uniform draw of m of M. Given the first draw and the displaced one, the
+      sum moves by v with |v| <= 2 S, with probability m/M: a sampled Gaussian of sensitivity 2 S. The hockey-stick
+      divergence is jointly convex, and grows with |v| and with m/M, so that in either direction a round is dominated
+      by sampling probability q and noise multiplier z/2; dominating pairs of one direction compose (Zhu, Dong, Wang
+      2022). With fewer than m users everybody takes part, nobody is displaced, and q = 1.
+    - `none`: independent draws that somebody may see. Given the draws a user who takes part moves the sum by at most
+      S, one who does not by nothing: a Gaussian without sampling, noise multiplier z.
+
+    Raises ValueError for another participation, or numbers that no rounds can have.
+    """
+    if participation not in PARTICIPATIONS:
+        raise ValueError(f"unknown participation; choose one of {', '.join(PARTICIPATIONS)}")
+    if users_per_round < 1 or population < 1:
+        raise ValueError("users per round and population must be at least 1")
+    probability = 1.0 if participation == "none" else min(1.0, users_per_round / population)
+    return SampledGaussian(counted_multiplier(participation, noise_multiplier), probability, rounds)
+
+
+def counted_multiplier(participation: str, noise_multiplier: float) -> float:
+    """The noise in units of what one user can move the sum by: S, but 2 S in rounds of a fixed size."""
+    return noise_multiplier / 2 if participation == "fixed" else noise_multiplier

@@ -1,8 +1,8 @@
 """The record of a population, kept beside its data: which population the shards are, and what kind.
 
 `.fedprobe/populations.json` maps file names to population ids; `.fedprobe/ID/record.json` holds the record. No
-record means private: nothing may be trained on or counted. A copy of the shards without their record cannot be
-detected.
+record means private without a budget: nothing may be trained on or counted. A copy of the shards without their
+record cannot be detected.
 """
 
 import json
@@ -14,6 +14,10 @@ from pathlib import Path
 from fedprobe.errors import FedprobeError
 
 KINDS = ("private", "simulation")
+# From the loosest to the tightest: where a primary model or a vocabulary comes from.
+PROVENANCES = ("public", "dp", "conditional")
+# What all releases from a private population may cost together, where its steward says no other delta.
+DEFAULT_DELTA = 1e-6
 FOLDER = ".fedprobe"
 
 
@@ -34,13 +38,17 @@ class Population:
     """A population of users: a random `id`, its `kind`, and what `init` fixed about it.
 
     `kind`: `private` (every number shown is a DP release) or `simulation` (public proxy data; exact figures).
-    `budget_epsilon`, `delta`: what the ledger will hold all releases to; None where not fixed.
+    `budget_epsilon`, `delta`: what the ledger holds all releases to; None where not fixed (a private population has a
+    delta always, and nothing is released from it without a budget). `provenance`: the best that may be said of a
+    primary model, None for whatever its folder says. `ledger`: the folder of its one ledger.
     """
 
     id: str
     kind: str
     budget_epsilon: float | None = None
     delta: float | None = None
+    provenance: str | None = None
+    ledger: str | None = None
 
     def delta_at_most(self, asked: float | None) -> float | None:
         """The delta `asked` for, by default the record's. Raises PrivacyRefusal for a larger one than the record's."""
@@ -55,19 +63,26 @@ class Population:
             raise PopulationError("the budget must be a positive finite epsilon")
         if self.delta is not None and not 0 < self.delta < 1:
             raise PopulationError("delta must lie between 0 and 1")
+        if self.provenance not in (None, *PROVENANCES):
+            raise PopulationError(f"the provenance is one of {', '.join(PROVENANCES)}")
 
 
 def require_simulation(population: Population | None, what: str) -> Population:
     """The population if it is registered as a simulation; PrivacyRefusal, with the way out, if it is not."""
-    if population is None:
-        raise PrivacyRefusal(
-            f"{what}: these shards are not registered, so they count as private. If they are public "
-            "proxy data, say so once with: fedprobe init SHARDS --kind simulation"
-        )
+    population = require_registered(population, what)
     if population.kind != "simulation":
         raise PrivacyRefusal(
-            f"{what} on a private population: this version of fedprobe has no ledger yet, so it works "
-            "on simulations only"
+            f"{what} on a private population is refused: it would show exact figures; rehearse it on a simulation"
+        )
+    return population
+
+
+def require_registered(population: Population | None, what: str) -> Population:
+    """The population if there is one; PrivacyRefusal, with the way out, if the shards have no record."""
+    if population is None:
+        raise PrivacyRefusal(
+            f"{what}: these shards are not registered, so they count as private without a budget. Register them once "
+            "with: fedprobe init SHARDS --budget-epsilon E, or --kind simulation if they are public proxy data"
         )
     return population
 
@@ -78,18 +93,23 @@ def register(
     budget_epsilon: float | None = None,
     delta: float | None = None,
     record: Path | None = None,
+    provenance: str | None = None,
 ) -> tuple[Population, bool]:
     """Register `files` as one population, or tighten the record they have; return it and whether it is new.
 
-    A new record is private unless `kind` says otherwise. An existing one only tightens: simulation may become
-    private, a budget or delta may shrink. Raises PopulationError for anything that loosens, and for files of two
-    populations.
+    A new record is private unless `kind` says otherwise. An existing one only tightens: simulation may become private,
+    a budget or delta may shrink, a provenance may become a tighter one. Raises PopulationError for anything that
+    loosens, and for files of two populations.
     """
     known = _load(files, record)
     if known is None:
-        population = Population(secrets.token_hex(8), kind or "private", budget_epsilon, delta)
+        population = Population(secrets.token_hex(8), kind or "private", budget_epsilon, delta, provenance)
     else:
-        population = _tightened(known, kind, budget_epsilon, delta)
+        population = _tightened(known, kind, budget_epsilon, delta, provenance)
+    if population.kind == "private" and population.delta is None:
+        population = replace(population, delta=DEFAULT_DELTA)
+    if population.ledger is None:
+        population = replace(population, ledger=str(folder_of(population, files[0], record).resolve()))
     carry(population, files, record)
     return population, known is None
 
@@ -171,8 +191,16 @@ def _load(files: list[Path], record: Path | None) -> Population | None:
             kind=max(tightest.kind, other.kind, key=lambda kind: kind == "private"),
             budget_epsilon=_smaller(tightest.budget_epsilon, other.budget_epsilon),
             delta=_smaller(tightest.delta, other.delta),
+            provenance=tighter(tightest.provenance, other.provenance),
+            ledger=tightest.ledger or other.ledger,
         )
     return tightest
+
+
+def tighter(*provenances: str | None) -> str | None:
+    """The tightest of what is said about where a model comes from; None where nothing is."""
+    said = [PROVENANCES.index(provenance) for provenance in provenances if provenance is not None]
+    return PROVENANCES[max(said)] if said else None
 
 
 def _smaller(one: float | None, other: float | None) -> float | None:
@@ -186,17 +214,24 @@ def _read_record(path: Path) -> Population:
         raise PopulationError(f"the population's record {path} cannot be read; restore it from a copy") from error
 
 
-def _tightened(known: Population, kind: str | None, budget: float | None, delta: float | None) -> Population:
+def _tightened(
+    known: Population, kind: str | None, budget: float | None, delta: float | None, provenance: str | None
+) -> Population:
     if kind == "simulation" and known.kind == "private":
         raise PopulationError("these shards are registered as private, and private data never becomes a simulation")
     for name, old, new in (("budget", known.budget_epsilon, budget), ("delta", known.delta, delta)):
         if old is not None and new is not None and new > old:
             raise PopulationError(f"the {name} of these shards is fixed at {old:g}; it can only be tightened")
+    if provenance is not None and tighter(known.provenance, provenance) != provenance:
+        raise PopulationError(
+            f"the provenance of these shards is fixed at {known.provenance}; it can only be tightened"
+        )
     return replace(
         known,
         kind=kind or known.kind,
         budget_epsilon=known.budget_epsilon if budget is None else budget,
         delta=known.delta if delta is None else delta,
+        provenance=provenance or known.provenance,
     )
 
 

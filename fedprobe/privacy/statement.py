@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedprobe.privacy.accountants import Epsilon, epsilon
-from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.events import SampledGaussian, counted_multiplier
+from fedprobe.privacy.wording import MEANINGFUL_EPSILON, figure, ledger_line, meaning, rounds_of_kind, takes_part
 
-# Above this, the bound alone is no meaningful protection: odds may change by a factor of e^10 = 22,000.
-MEANINGFUL_EPSILON = 10.0
+__all__ = ["MEANINGFUL_EPSILON", "TRUST", "PrivacyStatement", "compose", "default_delta", "figure", "state"]
+
 TRUST = (
     "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
     "towards a party that sees those there is no epsilon"
@@ -24,8 +25,10 @@ def default_delta(population: int) -> float:
 class PrivacyStatement:
     """What one run, or several composed, may reveal about a user; built by `state`.
 
-    `conditional_on` names what was made of these very users and decided who or what was trained on: the figure covers
-    only what is learned beyond it. None where there is no such thing.
+    `events` are those that are accounted for: of `fixed` rounds their noise multiplier is half of `noise_multiplier`,
+    the one that was asked for. `conditional_on` names what was made of these very users and decided who or what was
+    trained on: the figure covers only what is learned beyond it. None where there is no such thing. `ledger` holds
+    the population's totals: `spent`, `budget` and `left` (None without one), `rule`, and `before` where known.
     """
 
     bound: Epsilon
@@ -40,6 +43,9 @@ class PrivacyStatement:
     composition: str | None = None
     runs: Sequence[str] = ()
     parts: Sequence["PrivacyStatement"] = ()
+    participation: str = "poisson"
+    noise_multiplier: float | None = None
+    ledger: dict | None = None
 
     @property
     def valid(self) -> bool:
@@ -49,7 +55,6 @@ class PrivacyStatement:
     def to_json(self) -> dict:
         """The object of `privacy --json`; an infinite epsilon is null with `"epsilon_is": "infinite"`."""
         infinite = math.isinf(self.bound.value)
-        multipliers = {event.noise_multiplier for event in self.events}
         return {
             "schema": "fedprobe.privacy/1",
             "epsilon": None if infinite else self.bound.value,
@@ -57,10 +62,10 @@ class PrivacyStatement:
             "delta": self.delta,
             "unit": "user",
             "adjacency": "add-or-remove-one",
-            "participation": "poisson",
+            "participation": self.participation,
             "accountant": self.bound.accountant,
             "valid": self.valid,
-            "noise_multiplier": multipliers.pop() if len(multipliers) == 1 else None,
+            "noise_multiplier": self.noise_multiplier,
             "rounds": self.rounds_planned,
             "rounds_opened": self.rounds_opened,
             "users_per_round": self.users_per_round,
@@ -70,7 +75,7 @@ class PrivacyStatement:
             "conditional_on": self.conditional_on,
             "simulation": self.simulation,
             "composition": self.composition,
-            "ledger": None,
+            "ledger": self.ledger,
             "runs": list(self.runs),
         }
 
@@ -90,7 +95,7 @@ class PrivacyStatement:
             return [
                 *said,
                 "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
-                "of a fixed size do not earn the figure, and these Poisson rounds are counted by --accountant auto.",
+                "of a fixed size do not earn the figure, and these rounds are counted by --accountant auto.",
             ]
         said.append(self.sentence())
         said.append(f"It holds {TRUST}.")
@@ -98,44 +103,33 @@ class PrivacyStatement:
             said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
         if self.simulation:
             said.append("The population is a simulation: public proxy data, so nobody's privacy was spent.")
-        said.append(
-            "Not covered: timing, file sizes, and how far the noise sampler is from an ideal Gaussian (no bound on it "
-            "is in delta yet). No ledger: other runs on these users are not counted."
+        if self.ledger is not None:
+            said.append(ledger_line(self.ledger))
+        others = (
+            "No ledger: other runs on these users are not counted."
+            if self.ledger is None
+            else "All plans on this population are in its ledger."
         )
+        said.append(f"Not covered: timing, traffic, file sizes, drop-out patterns. {others}")
         return said
 
     def sentence(self) -> str:
         """What the bound means, in words."""
-        if math.isinf(self.bound.value):
-            return "Without noise there is no guarantee: what is published may reveal anything about anyone in it."
-        chance = _chance(self.delta)
-        if self.bound.value == 0:
-            return f"The odds that a given person took part do not change, but for a chance of {chance}."
-        if self.bound.value > MEANINGFUL_EPSILON:
-            return (
-                f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the bound allows "
-                f"the odds that a given person took part to change by a factor of {_factor(self.bound.value)} "
-                f"(but for a chance of {chance})."
-            )
         what = "these runs publish" if len(self.runs) > 1 else "this run publishes"
-        return (
-            f"An observer of everything {what} can raise the odds that a given person took part by a "
-            f"factor of at most {_factor(self.bound.value)}, but for a chance of {chance}."
-        )
+        return meaning(self.bound.value, self.delta, what)
 
     def _plan(self) -> str:
-        event = self.events[0]
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
         return (
-            f"each user takes part in a round with probability {event.sampling_probability:.3g}; "
-            f"{self.rounds_planned} rounds planned{opened}; noise multiplier {event.noise_multiplier:g}"
+            f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
+            f"{self.rounds_planned} rounds planned{opened}; noise multiplier {self.noise_multiplier:g}"
         )
 
     def _method(self) -> str:
         if not self.valid:
             return "the paper's arithmetic"
         names = {"pld": "PLD", "rdp": "Renyi DP", "prv": "PRV"}
-        return f"add/remove one user, Poisson, {names[self.bound.accountant]}"
+        return f"add/remove one user, {rounds_of_kind(self.participation)}, {names[self.bound.accountant]}"
 
 
 def state(
@@ -143,24 +137,30 @@ def state(
     *,
     users_per_round: int | None,
     population: int | None,
+    participation: str = "poisson",
+    noise_multiplier: float | None = None,
     delta: float | None = None,
     accountant: str = "auto",
     rounds_opened: int | None = None,
     conditional_on: str | None = None,
     simulation: bool = False,
+    ledger: dict | None = None,
     runs: Sequence[str] = (),
 ) -> PrivacyStatement:
     """Account for one run or plan: `event` as planned, or the rounds opened where those are more.
 
-    `delta` None takes `default_delta(population)`. Raises ValueError as `accountants.epsilon` does.
+    `event` is that of `participation`; `noise_multiplier` is z as it was asked for, by default the one behind the
+    event. `delta` None takes `default_delta(population)`. Raises ValueError as `accountants.epsilon` does.
     """
     if delta is None:
         if population is None:
             raise ValueError("delta needs --delta or --population")
         delta = default_delta(population)
     charged = SampledGaussian(event.noise_multiplier, event.sampling_probability, max(event.rounds, rounds_opened or 0))
+    if noise_multiplier is None:
+        noise_multiplier = event.noise_multiplier / counted_multiplier(participation, 1.0)
     return PrivacyStatement(
-        epsilon([charged], delta, accountant),
+        epsilon([_compared(charged, participation, accountant)], delta, accountant),
         delta,
         [charged],
         users_per_round,
@@ -170,30 +170,41 @@ def state(
         conditional_on,
         simulation,
         runs=runs,
+        participation=participation,
+        noise_multiplier=noise_multiplier,
+        ledger=ledger,
     )
 
 
-def compose(statements: Sequence[PrivacyStatement], *, exclusive: bool, accountant: str = "auto") -> PrivacyStatement:
+def compose(
+    statements: Sequence[PrivacyStatement],
+    *,
+    exclusive: bool,
+    accountant: str = "auto",
+    ledger: dict | None = None,
+) -> PrivacyStatement:
     """Account for several runs together, at the largest of their deltas.
 
     `exclusive`: no user can be in two of the cohorts (rules.exclusive, one frozen measurement), so the larger
     total counts (parallel composition); otherwise all of their events compose.
     """
     if len(statements) == 1:
-        return statements[0]
+        return statements[0] if ledger is None else replace(statements[0], ledger=ledger)
     delta = max(statement.delta for statement in statements)
-    events = [event for statement in statements for event in statement.events]
+    compared = [[_compared(event, one.participation, accountant) for event in one.events] for one in statements]
     runs = [run for statement in statements for run in statement.runs]
     if exclusive:
-        bound = max((epsilon(s.events, delta, accountant) for s in statements), key=lambda bound: bound.value)
+        bound = max((epsilon(events, delta, accountant) for events in compared), key=lambda bound: bound.value)
         how = f"for all {len(runs)} runs together: their cohorts exclude each other, so the larger total counts"
     else:
-        bound = epsilon(events, delta, accountant)
+        bound = epsilon([event for events in compared for event in events], delta, accountant)
         how = f"for all {len(runs)} runs together: one person may be in each of their cohorts, so they add up"
+    participations = {statement.participation for statement in statements}
+    multipliers = {statement.noise_multiplier for statement in statements}
     return PrivacyStatement(
         bound,
         delta,
-        events,
+        [event for statement in statements for event in statement.events],
         None,
         None,
         sum(statement.rounds_planned for statement in statements),
@@ -203,31 +214,17 @@ def compose(statements: Sequence[PrivacyStatement], *, exclusive: bool, accounta
         how,
         runs,
         statements,
+        participations.pop() if len(participations) == 1 else "mixed",
+        multipliers.pop() if len(multipliers) == 1 else None,
+        ledger,
     )
 
 
-def figure(value: float) -> str:
-    """An epsilon as a person reads it."""
-    if math.isinf(value):
-        return "infinite"
-    if value >= 1e5:
-        return f"{value:.3g}"
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+def _compared(event: SampledGaussian, participation: str, accountant: str) -> SampledGaussian:
+    """What `accountant` is asked: the event; but the paper's arithmetic takes the whole noise multiplier of any round.
 
-
-def _factor(value: float) -> str:
-    if value > 200:
-        return f"e^{figure(value)}"
-    factor = math.exp(value)
-    return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"
-
-
-def _chance(delta: float) -> str:
-    """4e-8 as "4 in 100 million"."""
-    exponent = -math.floor(math.log10(delta) + 1e-9)
-    for digits, word in ((12, " trillion"), (9, " billion"), (6, " million"), (3, ",000")):
-        if digits <= exponent < digits + 3:
-            return f"{delta * 10**exponent:.3g} in {10 ** (exponent - digits)}{word}"
-    return f"{delta:.2g}"
+    That rounds of a fixed size do not earn that is why its figure is no bound.
+    """
+    if accountant != "paper":
+        return event
+    return replace(event, noise_multiplier=event.noise_multiplier / counted_multiplier(participation, 1.0))

@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 from fedprobe.clients.updates import ClientUpdate
 from fedprobe.models.vocabulary import Vocabulary
+from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.ledger import RULE, Cell, Ledger
 from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.rules import CohortRule
 from fedprobe.privacy.statement import PrivacyStatement, state
 from fedprobe.runs import Run
 from fedprobe.server.engines.local import local_engine
-from fedprobe.server.participation import PoissonParticipation
+from fedprobe.server.participation import Participation, participation
+from fedprobe.server.releases import Releases
 from fedprobe.server.training import Algorithm, Plan, train
 
 
@@ -58,6 +62,8 @@ class Declaration:
     shards: Sequence[str] = ()
     vocabulary: Vocabulary | None = None
     text: dict | None = None
+    participation_name: str = "poisson"
+    study: str | None = None
 
     def __post_init__(self) -> None:
         # Each of them checks its own: what cannot be trained is not declared. Raises ValueError.
@@ -69,8 +75,22 @@ class Declaration:
         return self.cohort.get("count_is") == "exact-simulation"
 
     @property
-    def participation(self) -> PoissonParticipation:
-        return PoissonParticipation(self.training.users_per_round, self.population)
+    def participation(self) -> Participation:
+        return participation(self.participation_name, self.training.users_per_round, self.population)
+
+    def event(self, rounds: int | None = None) -> SampledGaussian:
+        """What the planned rounds, or so many of them, release."""
+        return self.participation.event(
+            self.training.noise_multiplier, self.training.rounds if rounds is None else rounds
+        )
+
+    @property
+    def cell(self) -> Cell | None:
+        """The users that the cohort can hold, where its rule and one frozen measurement exclude others."""
+        rule, measurement = CohortRule(**self.cohort["rule"]), self.cohort["measurement"]
+        if measurement is None or (rule.below is None and rule.above is None):
+            return None
+        return Cell(measurement, rule.below, rule.above)
 
     @property
     def mechanism(self) -> Mechanism:
@@ -87,7 +107,9 @@ class Declaration:
     @cached_property
     def _statement(self) -> PrivacyStatement:
         return state(
-            self.participation.event(self.training.noise_multiplier, self.training.rounds),
+            self.event(),
+            participation=self.participation_name,
+            noise_multiplier=self.training.noise_multiplier,
             users_per_round=self.training.users_per_round,
             population=self.population,
             delta=self.delta,
@@ -107,6 +129,7 @@ class Declaration:
             "architecture": self.networks.to_json(),
             "cohort": self.cohort,
             "population": self.population,
+            "participation": self.participation_name,
             "delta": self.statement().delta,
             "accountant": self.accountant,
             "conditional_on": self.conditional_on,
@@ -117,32 +140,42 @@ class Declaration:
             "shards": list(self.shards),
         }
 
-    def privacy(self) -> dict:
-        """The run's `privacy.json`."""
-        statement = self.statement()
+    def privacy(self, run_id: str, ledger: Ledger) -> dict:
+        """The run's `privacy.json`: what the ledger knows of it, too."""
         return {
-            "event": self.participation.event(self.training.noise_multiplier, self.training.rounds).to_json(),
-            "delta": statement.delta,
+            "event": self.event().to_json(),
+            "delta": self.statement().delta,
+            "participation": self.participation_name,
+            "noise_multiplier": self.training.noise_multiplier,
             "users_per_round": self.training.users_per_round,
             "population": self.population,
             "conditional_on": self.conditional_on,
             "simulation": self.simulation,
             "population_id": self.cohort["population"],
             "measurement": self.cohort["measurement"],
+            "run_id": run_id,
+            "study": self.study,
+            "ledger": {**ledger.totals(), "rule": RULE},
         }
 
 
-def start(declaration: Declaration, path: Path) -> tuple[Run, Any, int]:
-    """A new run at `path`, its initial state and its first round. Raises RunError if it is there already."""
-    run = Run.create(path, declaration.config(), declaration.privacy(), declaration.vocabulary)
+def start(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, Any, int]:
+    """Reserve the plan, then make a new run at `path`; return it, its initial state and its first round.
+
+    Raises BudgetRefusal where the plan does not fit into the ledger, RunError if the run is there already.
+    """
+    Run.require_free(path)
+    entry = _reserve(declaration, path, ledger, declaration.training.rounds, study=declaration.study)
+    run = Run.create(path, declaration.config(), declaration.privacy(entry.run, ledger), declaration.vocabulary)
     return run, declaration.algorithm.init(), 1
 
 
-def resume(declaration: Declaration, path: Path) -> tuple[Run, Any, int]:
+def resume(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, Any, int]:
     """The run at `path`, the state of its latest checkpoint, and the round after it.
 
-    More rounds than before are a new plan. Raises RunError where anything else was declared otherwise, StoredError
-    where the checkpoint is damaged.
+    More rounds than are reserved, because more are planned or a crash lost some, are a plan of their own. Raises
+    RunError where anything else was declared otherwise, StoredError where the checkpoint is damaged, BudgetRefusal
+    where the rounds that it takes are not left.
     """
     run = Run.open(path)
     # Before its checkpoint is read, which may fit no model of this command.
@@ -154,9 +187,31 @@ def resume(declaration: Declaration, path: Path) -> tuple[Run, Any, int]:
         tensors = {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
         state = declaration.algorithm.restore(tensors)
     with run.locked():
-        run.plan(declaration.config(), declaration.privacy())
+        run_id = run.run_id
+        waiting = releases_of(ledger, run_id).waiting_after(done)
+        missing = declaration.training.rounds - done - waiting - ledger.rounds_left(run_id)
+        if missing > 0:
+            _reserve(declaration, path, ledger, missing, run=run_id)
+        run.plan(declaration.config(), declaration.privacy(run_id, ledger))
         run.forget_metrics_after(done)
     return run, state, done + 1
+
+
+def _reserve(declaration: Declaration, path: Path, ledger: Ledger, rounds: int, **where):
+    return ledger.reserve(
+        declaration.command,
+        [declaration.event(rounds)],
+        delta=declaration.statement().delta,
+        cell=declaration.cell,
+        about={"run": str(path.resolve()), "cohort": CohortRule(**declaration.cohort["rule"]).says()},
+        rule=declaration.cohort["rule"],
+        **where,
+    )
+
+
+def releases_of(ledger: Ledger, run_id: str) -> Releases:
+    """The noised sums of a run, which lie beside the data with the ledger."""
+    return Releases(ledger.folder / "releases" / run_id)
 
 
 def train_declared(
@@ -165,7 +220,9 @@ def train_declared(
     state: Any,
     first_round: int,
     update: ClientUpdate,
-    member_keys: Sequence[int],
+    members: int,
+    member_keys: Callable[[], Sequence[int]],
+    ledger: Ledger,
     *,
     workers: int | None = None,
     checkpoint_every: int = 50,
@@ -174,23 +231,29 @@ def train_declared(
 ) -> tuple[Any, int]:
     """Train as declared, `update` running beside the data; return the last state and the last round.
 
-    `member_keys` stands for the cohort's members; `workers` None is one a core, or 1 where the device is not a CPU.
+    `member_keys()` stands for the cohort's `members`, asked for only where there is no noise; `workers` None is one a
+    core, or 1 where the device is not a CPU.
     """
     plan = Plan(
         declaration.participation,
         declaration.mechanism,
         declaration.training.rounds,
-        member_keys,
+        members,
         declaration.seed,
-        reproducible=declaration.training.noise_multiplier == 0,
+        member_keys() if declaration.training.noise_multiplier == 0 else None,
     )
-    with run.locked(), local_engine(update, workers or (None if declaration.device == "cpu" else 1)) as engine:
+    releases = releases_of(ledger, run.run_id)
+    workers = workers or (None if declaration.device == "cpu" else 1)
+    # Workers are forked first: neither the lock nor the ledger's connection may be shared with them.
+    with local_engine(update, workers) as engine, run.locked(), ledger.rounds_of(run.run_id) as rounds:
         return train(
             declaration.algorithm,
             state,
             plan,
             engine,
             run,
+            rounds,
+            releases,
             first_round=first_round,
             checkpoint_every=checkpoint_every,
             on_round=on_round,

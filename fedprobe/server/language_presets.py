@@ -7,13 +7,16 @@ from fedprobe.server.algorithms.dp_fedavg import DpFedAvg
 from fedprobe.server.hyperparameters import require_in_range
 from fedprobe.server.optimizer import Optimizer
 
+SCHEDULES = ("constant", "linear")
+
 
 @dataclass(frozen=True)
 class LanguageTraining:
     """The hyperparameters of `train-wordlm` and `train-charlm`, spelled as their options are.
 
     A sequence is a sentence of words, or a word of bytes; `server_momentum` is Nesterov's momentum, or Adam's first
-    beta; samples are drawn from the model's exponential average with decay `model_average` (0: none), which the paper
+    beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds; samples
+    are drawn from the model's exponential average with decay `model_average` (0: none), which the paper
     does not have. `symbols_per_user` caps what a user trains on in a round, end symbols included.
     """
 
@@ -36,6 +39,7 @@ class LanguageTraining:
     server_optimizer: str
     server_learning_rate: float
     server_momentum: float
+    server_schedule: str
     model_average: float
 
     def __post_init__(self) -> None:
@@ -46,6 +50,8 @@ class LanguageTraining:
         require_in_range(self, at_least_one, below_one=("server_momentum", "model_average"))
         if self.symbols_per_user <= self.sequence_length:
             raise ValueError("--symbols-per-user must be above --sequence-length, to hold one whole sequence")
+        if self.server_schedule not in SCHEDULES:
+            raise ValueError(f"--server-schedule is one of {', '.join(SCHEDULES)}")
         if self.tied and self.projection != self.embedding:
             raise ValueError("--projection must be --embedding: the preset ties the output to the embedding")
         # Names are checked by those who know them, before anything is planned with them.
@@ -59,7 +65,8 @@ class LanguageTraining:
 
     def algorithm(self, config: LanguageConfig, seed: int, device: str) -> DpFedAvg:
         """Algorithm 2 with these hyperparameters."""
-        return DpFedAvg(config, self._optimizer, self.model_average, seed, device)
+        decays_over = self.rounds if self.server_schedule == "linear" else None
+        return DpFedAvg(config, self._optimizer, self.model_average, seed, device, decays_over)
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -82,6 +89,7 @@ _PAPER = {
     "server_optimizer": "momentum",
     "server_learning_rate": 1.0,
     "server_momentum": 0.99,
+    "server_schedule": "constant",
     "model_average": 0.0,
 }
 WORD_PRESETS = {
@@ -118,6 +126,7 @@ WORD_PRESETS = {
         server_optimizer="momentum",
         server_learning_rate=1.0,
         server_momentum=0.9,
+        server_schedule="constant",
         model_average=0.98,
     ),
 }
@@ -155,6 +164,7 @@ CHAR_PRESETS = {
         server_optimizer="momentum",
         server_learning_rate=1.0,
         server_momentum=0.9,
+        server_schedule="constant",
         model_average=0.98,
     ),
 }

@@ -1,7 +1,7 @@
 """The server's optimisers, on flat vectors: what it does with a noised mean update is post-processing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
             raise ValueError(f"the optimiser is one of {', '.join(OPTIMIZERS)}")
+
+    def scaled(self, factor: float) -> "Optimizer":
+        """The same optimiser with `factor` of its learning rate."""
+        return replace(self, learning_rate=self.learning_rate * factor)
 
     def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""

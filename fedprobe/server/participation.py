@@ -1,23 +1,25 @@
 """Who takes part in a round, and what an accountant must be told about it: one object, so that they agree."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.events import SampledGaussian, rounds_of
 from fedprobe.privacy.randomness import key, uniform_bits
 
 
 @dataclass(frozen=True)
-class PoissonParticipation:
-    """Every member of the cohort independently with probability q = min(1, `users_per_round` / `population`).
+class Participation(ABC):
+    """Draws the users of a round, `users_per_round` (m) of `population` (N) or so, and states the event of it.
 
-    `population` is N_hat: public, or a DP release; fixed before the run. The sum of a round's updates is divided by
-    `users_per_round`, never by the number of users drawn.
-    *Guarantee:* with `draw` from the operating system's entropy, a round is a Poisson sample of the true members
-    at this very q, whatever their number; `event` states it.
+    Both numbers are public, or DP releases, and fixed before the run. The sum of a round's updates is divided by
+    `users_per_round`, never by the number of users drawn. Raises ValueError where one of them is below 1.
     """
+
+    name: ClassVar[str]
 
     users_per_round: int
     population: int
@@ -28,15 +30,36 @@ class PoissonParticipation:
 
     @property
     def sampling_probability(self) -> float:
-        """q."""
+        """q = min(1, m / N)."""
         return min(1.0, self.users_per_round / self.population)
 
     def event(self, noise_multiplier: float, rounds: int) -> SampledGaussian:
-        """What `rounds` rounds of this participation with Gaussian noise release."""
-        return SampledGaussian(noise_multiplier, self.sampling_probability, rounds)
+        """What `rounds` rounds of this participation with Gaussian noise release; `rounds_of` argues why."""
+        return rounds_of(self.name, self.users_per_round, self.population, noise_multiplier, rounds)
 
+    @abstractmethod
     def draw(self, members: int) -> np.ndarray:
         """The positions below `members` that take part in one round; secret, never to be repeated or kept."""
+
+    @abstractmethod
+    def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
+        """The same for a simulation without noise, decided by `seed`, `round` and the `member_keys` alone.
+
+        `member_keys` stand for the members' ids: the order that they come in decides nothing.
+        """
+
+
+@dataclass(frozen=True)
+class PoissonParticipation(Participation):
+    """Every member of the cohort independently with probability q.
+
+    *Guarantee:* with `draw` from the operating system's entropy, a round is a Poisson sample of the true members
+    at this very q, whatever their number; `event` states it.
+    """
+
+    name: ClassVar[str] = "poisson"
+
+    def draw(self, members: int) -> np.ndarray:
         if self.sampling_probability == 1:
             return np.arange(members)
         # Rounded down: nobody takes part with more than probability q.
@@ -44,9 +67,58 @@ class PoissonParticipation:
         return np.flatnonzero(uniform_bits(members) < threshold)
 
     def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
-        """The same for a simulation without noise: member u takes part iff uniform(key(seed, round, u)) < q.
-
-        `member_keys` stands for the members' ids; the draw is the same however they are dealt to processes.
-        """
+        """Member u takes part iff uniform(key(seed, round, u)) < q, however the members are dealt to processes."""
         threshold = int(self.sampling_probability * 2**63)
         return np.flatnonzero([key(seed, "participation", round, member) < threshold for member in member_keys])
+
+
+@dataclass(frozen=True)
+class FixedParticipation(Participation):
+    """Exactly `users_per_round` distinct members, every such set as likely; all of them where there are fewer.
+
+    *Guarantee:* with `draw` from the operating system's entropy, `event` bounds what a round reveals of one user
+    more or less: she displaces another, so that it counts the noise as half of what it is.
+    *Assumes:* the true membership is at least `population`, a public lower bound.
+    """
+
+    name: ClassVar[str] = "fixed"
+
+    def draw(self, members: int) -> np.ndarray:
+        if members <= self.users_per_round:
+            return np.arange(members)
+        while True:
+            keys = uniform_bits(members)
+            # The members with the m smallest of independent uniform keys are a uniform set of m. Where the last
+            # inside and the first outside tie, that is nobody's order, and all keys are drawn again.
+            first_out = np.partition(keys, self.users_per_round)[self.users_per_round]
+            drawn = np.flatnonzero(keys < first_out)
+            if len(drawn) == self.users_per_round:
+                return drawn
+
+    def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
+        """The members with the `users_per_round` smallest key(seed, round, member); it takes all of them at once."""
+        ranked = sorted(
+            range(len(member_keys)), key=lambda i: (key(seed, "participation", round, member_keys[i]), member_keys[i])
+        )
+        return np.sort(np.array(ranked[: self.users_per_round], dtype=np.intp))
+
+
+@dataclass(frozen=True)
+class NoAmplification(PoissonParticipation):
+    """Users are drawn as by `PoissonParticipation`, but who takes part is not counted on being secret.
+
+    *Guarantee:* `event` holds towards somebody who knows the draws of every round, as long as they depend on
+    nobody's data; a user costs every round whether she took part in it or not.
+    """
+
+    name: ClassVar[str] = "none"
+
+
+_BY_NAME = {kind.name: kind for kind in (PoissonParticipation, FixedParticipation, NoAmplification)}
+
+
+def participation(name: str, users_per_round: int, population: int) -> Participation:
+    """The participation that the command line calls `name`: poisson, fixed or none. Raises ValueError for another."""
+    if name not in _BY_NAME:
+        raise ValueError(f"unknown participation; choose one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[name](users_per_round, population)

@@ -1,4 +1,4 @@
-"""The one round loop: open, draw, map, release, apply, checkpoint."""
+"""The one round loop: open, draw, map, release, write, apply, checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.runs import Run
-from fedprobe.server.participation import PoissonParticipation
+from fedprobe.server.participation import Participation
+from fedprobe.server.releases import Releases
 
 
 class Algorithm(Protocol):
@@ -31,30 +32,36 @@ class Engine(Protocol):
     def sum(self, public: dict[str, Tensor], members: Sequence[int], round: int) -> np.ndarray: ...
 
 
+class Rounds(Protocol):
+    """Who counts the rounds of a run, durably: the ledger."""
+
+    def open(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What was declared before the first round: participation, mechanism, how many rounds.
+    """What was declared before the first round: participation, mechanism, how many rounds, of how many members.
 
-    `member_keys` stands for the members of the cohort; `reproducible` (a simulation without noise) lets `seed`
-    decide who takes part, otherwise the operating system's entropy does.
+    `member_keys` stand for the members in a simulation without noise, where they and `seed` decide who takes part;
+    None: the operating system's entropy does.
     """
 
-    participation: PoissonParticipation
+    participation: Participation
     mechanism: Mechanism
     rounds: int
-    member_keys: Sequence[int]
+    members: int
     seed: int
-    reproducible: bool = False
+    member_keys: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.reproducible and self.mechanism.noise_multiplier > 0:
+        if self.member_keys is not None and self.mechanism.noise_multiplier > 0:
             raise ValueError("participation comes from the seed only where there is no noise")
 
     def draw(self, round: int) -> np.ndarray:
         """The members of `round`."""
-        if self.reproducible:
+        if self.member_keys is not None:
             return self.participation.draw_reproducibly(self.member_keys, self.seed, round)
-        return self.participation.draw(len(self.member_keys))
+        return self.participation.draw(self.members)
 
 
 def train(
@@ -63,6 +70,8 @@ def train(
     plan: Plan,
     engine: Engine,
     run: Run,
+    rounds: Rounds,
+    releases: Releases,
     *,
     first_round: int = 1,
     checkpoint_every: int = 50,
@@ -71,21 +80,30 @@ def train(
 ) -> tuple[Any, int]:
     """Train from `first_round` to `plan.rounds`; return the last state and the number of rounds it has seen.
 
-    Ends early, after a whole round, once `stop()` is true; a checkpoint of the last round is always written.
+    A round whose noised sum lies in `releases` already is applied again and not opened. Ends early, after a whole
+    round, once `stop()` is true; a checkpoint of the last round is always written.
     *Guarantee:* all that the state learns of the users is `plan.mechanism.release` of one sum a round; each round is
-    marked opened before its users are drawn. The mean's denominator is `users_per_round`, fixed.
+    marked opened before its users are drawn, and its noised sum is written before it is applied, never drawn again.
+    The mean's denominator is `users_per_round`, fixed.
     """
     round = first_round - 1
     ending = round >= plan.rounds
     while not ending:
         round += 1
-        run.open_round()
-        total = engine.sum(algorithm.broadcast(state, round), plan.draw(round), round)
-        mean_update = plan.mechanism.release(total) / plan.participation.users_per_round
+        mean_update = releases.read(round)
+        if mean_update is None:
+            rounds.open()
+            run.open_round()
+            total = engine.sum(algorithm.broadcast(state, round), plan.draw(round), round)
+            released = plan.mechanism.release(total) / plan.participation.users_per_round
+            mean_update = releases.write(round, released)
         state, figures = algorithm.apply(state, torch.from_numpy(mean_update), round)
         run.log({"round": round, **figures})
         ending = round == plan.rounds or stop()
         if ending or round % checkpoint_every == 0:
             run.checkpoint(round, state.tensors())
+            releases.forget_through(round)
+        if round == plan.rounds:
+            releases.forget()
         on_round(round, state)
     return state, round

@@ -379,7 +379,7 @@ USAGE = {
     "unknown preset": ["--preset", "slow"],
     "unknown method": ["--method", "magic"],
     "unknown optimizer": ["--server-optimizer", "magic"],
-    "unknown participation": ["--participation", "fixed"],
+    "unknown participation": ["--participation", "whoever"],
     "unknown accountant": ["--accountant", "magic"],
     "unknown device": ["--device", "abacus"],
     "unknown cohort": ["--cohort", "everyone-i-like"],

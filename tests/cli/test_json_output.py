@@ -201,7 +201,18 @@ def test_a_runs_config_holds_all_that_made_it(walked):
     changed = {"rounds": 3, "users_per_round": 3, "noise_multiplier": 0}
     for field in fields(GanTraining):
         assert config["training"][field.name] == changed.get(field.name, getattr(PRESETS["quick"], field.name))
-    elsewhere = {"participation", "cohort", "below", "above", "min_examples", "share", "delta", "accountant"}
+    elsewhere = {
+        "participation",
+        "cohort",
+        "below",
+        "above",
+        "min_examples",
+        "share",
+        "delta",
+        "accountant",
+        "study",
+        "target_epsilon",
+    }
     no_matter = (
         "workers output resume dry_run record as_json quiet verbose no_progress samples_every checkpoint_every".split()
     )

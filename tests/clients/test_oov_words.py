@@ -14,7 +14,7 @@ from fedprobe.clients.selection import Members, count_oov, decide
 from fedprobe.clients.text import TextFormat
 from fedprobe.errors import FedprobeError
 from fedprobe.models.vocabulary import Vocabulary, VocabularyError, write_vocabulary
-from fedprobe.privacy.population import PrivacyRefusal, register
+from fedprobe.privacy.population import register
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import rule
 
@@ -163,12 +163,13 @@ def test_exact_figures_say_that_they_are(texts, vocabulary, cohort_file):
     assert (value["oov_rate_is"], value["count_is"]) == ("exact-simulation", "exact-simulation")
 
 
-def test_counting_the_cohort_of_a_private_population_is_refused(tmp_path, write_shard, sentences, vocabulary, selected):
+def test_of_a_private_population_nothing_is_counted_in_the_open(tmp_path, write_shard, sentences, vocabulary, selected):
     path = write_shard(tmp_path / "private" / "s.h5", sentences(12))
     register([path], "private")
     dataset = open_dataset([path])
-    with pytest.raises(PrivacyRefusal):
-        decide_cohort(dataset, selected, vocabulary=vocabulary).to_json(dataset)
+    value = decide_cohort(dataset, selected, vocabulary=vocabulary).to_json(dataset)
+    assert (value["count"], value["count_is"]) == (None, "not-released")
+    assert "oov_rate" not in value
 
 
 @pytest.mark.parametrize("content", ["the\na\n", "a\nthe\nto\nof\nis\nit\nand\nin\nyou\nthat\nwas\n"])

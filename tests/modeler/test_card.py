@@ -27,14 +27,26 @@ def statement(
     )
 
 
+PRIVACY = {
+    "study": None,
+    "ledger": {
+        "spent": {"epsilon": 0.75, "delta": 1e-7},
+        "budget": {"epsilon": 4.0, "delta": 1e-6},
+        "left": {"epsilon": 3.25, "delta": 9e-7},
+        "rule": "added up",
+    },
+}
+
+
 def card(tmp_path, said: PrivacyStatement, architecture: str = "small", preset: str = "quick") -> str:
     config = {
         "command": "train-gan",
         "preset": preset,
         "training": {"architecture": architecture, "clip_norm": 0.03125, "critic_rounds_per_generator_phase": 7},
         "cohort": {"rule": {"criterion": "low-accuracy", "below": 0.875}},
+        "participation": "poisson",
     }
-    run = Run.create(tmp_path / "runs" / "low", config, {})
+    run = Run.create(tmp_path / "runs" / "low", config, PRIVACY)
     write_card(run, said, rounds_done=38)
     return (run.path / "card.md").read_text()
 
@@ -123,12 +135,13 @@ TRAINED_ON = {
 def language_card(tmp_path, command: str, preset: str = "quick") -> str:
     config = {
         "command": command,
+        "participation": "poisson",
         "preset": preset,
         "training": {"embedding": 12, "clip_norm": 0.03125, "sequences_per_user": 77},
         "architecture": LanguageConfig(99, 12, 34, 56, 2, peepholes=True, tied=False).to_json(),
         "cohort": {"rule": TRAINED_ON[command]},
     }
-    run = Run.create(tmp_path / "runs" / "words", config, {})
+    run = Run.create(tmp_path / "runs" / "words", config, PRIVACY)
     write_card(run, statement("vocabulary"), rounds_done=38)
     return (run.path / "card.md").read_text()
 

@@ -153,7 +153,8 @@ def test_a_reproducible_draw_with_q_one_takes_everyone():
 
 
 def plan(noise_multiplier: float, reproducible: bool, seed: int = 3) -> Plan:
-    return Plan(PoissonParticipation(1, 2), Mechanism(1.0, noise_multiplier), 10, list(range(200)), seed, reproducible)
+    keys = list(range(200)) if reproducible else None
+    return Plan(PoissonParticipation(1, 2), Mechanism(1.0, noise_multiplier), 10, 200, seed, keys)
 
 
 @pytest.mark.parametrize("noise_multiplier", [1e-300, 0.01, 1.0])

@@ -16,11 +16,30 @@ from torch import Tensor
 from fedprobe.privacy.mechanism import CLIP_STEPS, Mechanism
 from fedprobe.runs import Run
 from fedprobe.server.participation import PoissonParticipation
-from fedprobe.server.training import Plan, train
+from fedprobe.server.releases import Releases
+from fedprobe.server.training import Plan
+from fedprobe.server.training import train as train_rounds
 
 # With this clip norm a grid step is 1: what the engine sums is what the mechanism releases.
 EXACT = Mechanism(float(CLIP_STEPS), 0.0)
 USERS_PER_ROUND = 4
+
+
+@dataclass
+class Counting:
+    """Counts the rounds that are opened, as the ledger does."""
+
+    opened: list[int] = field(default_factory=list)
+
+    def open(self) -> int:
+        self.opened.append(len(self.opened) + 1)
+        return len(self.opened)
+
+
+def train(algorithm: Any, state: Any, plan: Plan, engine: Any, run: Run, rounds: Any = None, **options: Any) -> Any:
+    """The loop, with a ledger that only counts, and noised sums that lie beside the run."""
+    releases = Releases(run.path.parent / "releases")
+    return train_rounds(algorithm, state, plan, engine, run, rounds or Counting(), releases, **options)
 
 
 @dataclass(frozen=True)
@@ -58,7 +77,7 @@ class Adding:
 
 def plan(rounds: int) -> Plan:
     """20 members at q = 4 / 10: 8 a round on average, while the denominator stays 4."""
-    return Plan(PoissonParticipation(USERS_PER_ROUND, 10), EXACT, rounds, list(range(20)), seed=1, reproducible=True)
+    return Plan(PoissonParticipation(USERS_PER_ROUND, 10), EXACT, rounds, 20, seed=1, member_keys=list(range(20)))
 
 
 def new_run(folder: str | Path) -> Run:
@@ -85,7 +104,7 @@ def test_one_round_by_hand(tmp_path):
         def draw(self, members: int) -> np.ndarray:
             return np.arange(members)
 
-    fixed = Plan(Everybody(4, 10), EXACT, 1, list(range(6)), seed=0)
+    fixed = Plan(Everybody(4, 10), EXACT, 1, 6, seed=0)
     state, done = train(Coasting(), Coasting().init(), fixed, Adding(), new_run(tmp_path))
     # Six members sent 1 + 2 + ... + 6 = 21 and 6 * 1; divided by 4, not by 6. The round's number is added once.
     assert state.place.tolist() == [21 / 4 + 1, 6 / 4 + 1]
@@ -97,7 +116,7 @@ def test_the_denominator_is_users_per_round_even_where_nobody_came(tmp_path):
         def draw(self, members: int) -> np.ndarray:
             return np.arange(0)
 
-    empty = Plan(Nobody(4, 10), EXACT, 3, list(range(6)), seed=0)
+    empty = Plan(Nobody(4, 10), EXACT, 3, 6, seed=0)
     state, _ = train(Coasting(), Coasting().init(), empty, Adding(), new_run(tmp_path))
     assert state.place.tolist() == [1 + 2 + 3] * 2
 
@@ -110,7 +129,7 @@ def test_the_released_sum_is_divided_by_users_per_round_with_its_noise(tmp_path,
         def sum(self, public, members, round):
             return np.zeros(2, np.int64)
 
-    noisy = Plan(PoissonParticipation(4, 10), Mechanism(float(CLIP_STEPS), 1.0), 1, list(range(6)), seed=0)
+    noisy = Plan(PoissonParticipation(4, 10), Mechanism(float(CLIP_STEPS), 1.0), 1, 6, seed=0)
     state, _ = train(Coasting(), Coasting().init(), noisy, Nobody(), new_run(tmp_path))
     assert state.velocity.tolist() == [2.0, 2.0]
 
@@ -134,7 +153,7 @@ class Watched:
                 watched.saw("draw")
                 return super().draw(members)
 
-        return Plan(Participation(1, 2), EXACT, rounds, list(range(5)), seed=0)
+        return Plan(Participation(1, 2), EXACT, rounds, 5, seed=0)
 
     def sum(self, public: dict[str, Tensor], members: Any, round: int) -> np.ndarray:
         self.saw("sum")
@@ -168,6 +187,46 @@ def test_a_round_that_a_crash_lost_stays_opened_and_leaves_no_trace_of_its_sum(t
     assert equal(state, expected_state(5))
     # Rounds 1 to 5, and round 3 once more.
     assert run.rounds_opened == 6
+
+
+def test_a_round_whose_noised_sum_was_written_is_applied_again_and_not_opened(tmp_path):
+    class Crash(Exception):
+        pass
+
+    def crash(round, state):
+        if round == 5:
+            raise Crash
+
+    # Rounds 3 to 5 were applied, and their checkpoint was never written.
+    run, rounds = new_run(tmp_path), Counting()
+    with pytest.raises(Crash):
+        train(Coasting(), Coasting().init(), plan(7), Adding(), run, rounds, checkpoint_every=2, on_round=crash)
+    tensors, done = run.load()
+    assert done == 4
+    state, _ = train(Coasting(), State(**tensors), plan(7), Adding(), run, rounds, first_round=done + 1)
+    assert equal(state, expected_state(7))
+    assert rounds.opened == [1, 2, 3, 4, 5, 6, 7]
+    assert not (tmp_path / "releases").exists()
+
+
+def test_what_is_applied_is_what_was_written(tmp_path):
+    """The noised sum of a round is never drawn twice: what is on disk decides."""
+
+    class Crash(Exception):
+        pass
+
+    class Crashing(Coasting):
+        def apply(self, state, mean_update, round):
+            raise Crash
+
+    noisy = Plan(PoissonParticipation(4, 10), Mechanism(1.0, 3.0), 1, 6, seed=0)
+    run, rounds = new_run(tmp_path), Counting()
+    with pytest.raises(Crash):
+        train(Crashing(), Coasting().init(), noisy, Adding(), run, rounds)
+    written = np.load(tmp_path / "releases" / "000001.npy")
+    state, _ = train(Coasting(), Coasting().init(), noisy, Adding(), run, rounds)
+    assert state.velocity.tolist() == written.tolist()
+    assert rounds.opened == [1]
 
 
 def stop_after(rounds: int) -> Callable[[], bool]:

@@ -7,14 +7,20 @@ takes for a step. Momentum lies at the server and is post-processing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedprobe.models.flat import flatten
-from fedprobe.models.language import LanguageConfig
 from fedprobe.privacy.randomness import key
 from fedprobe.server.optimizer import Optimizer
+
+
+class Buildable(Protocol):
+    """The configuration of any model: `LanguageConfig`, `ClassifierConfig`."""
+
+    def build(self) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,16 @@ class DpFedAvg:
     """Algorithm 2. A value: `init` makes a state, `broadcast` what devices get, `apply` the next state.
 
     The paper's language models: `optimizer` with Nesterov momentum 0.99 and learning rate 1. `model_average` is the
-    decay of the exponential average (0: none); it is post-processing, too.
+    decay of the exponential average (0: none), and over `decays_over` rounds the learning rate goes down linearly to
+    zero (None: it stays); both are post-processing, too, and not in the paper.
     """
 
-    config: LanguageConfig
+    config: Buildable
     optimizer: Optimizer
     model_average: float
     seed: int
     device: str = "cpu"
+    decays_over: int | None = None
 
     def init(self) -> FedAvgState:
         """Initial parameters, from the seed."""
@@ -74,7 +82,8 @@ class DpFedAvg:
         """The state after one noised mean update, and figures to log, all made from released values."""
         update = mean_update_P.to(device=self.device, dtype=state.model.dtype)
         vector = state.model.clone()
-        optimizer = self.optimizer.step(vector, -update, state.optimizer)
+        left = 1.0 if self.decays_over is None else max(0.0, 1 - (round - 1) / self.decays_over)
+        optimizer = self.optimizer.scaled(left).step(vector, -update, state.optimizer)
         # The average must not remember the untrained model for long.
         decay = min(self.model_average, round / (round + 9))
         average = torch.lerp(vector, state.average, decay)

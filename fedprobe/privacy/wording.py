@@ -1,0 +1,91 @@
+"""Figures of a guarantee as a person reads them: epsilon, what it means, and who takes part."""
+
+import math
+
+from fedprobe.privacy.events import SampledGaussian
+
+# Above this, the bound alone is no meaningful protection: odds may change by a factor of e^10 = 22,000.
+MEANINGFUL_EPSILON = 10.0
+
+
+def figure(value: float) -> str:
+    """An epsilon as a person reads it."""
+    if math.isinf(value):
+        return "infinite"
+    if value >= 1e5:
+        return f"{value:.3g}"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def meaning(epsilon: float, delta: float, what: str) -> str:
+    """What the bound means for a person; `what` is what is published, with its verb."""
+    if math.isinf(epsilon):
+        return "Without noise there is no guarantee: what is published may reveal anything about anyone in it."
+    chance = _chance(delta)
+    if epsilon == 0:
+        return f"The odds that a given person took part do not change, but for a chance of {chance}."
+    if epsilon > MEANINGFUL_EPSILON:
+        return (
+            f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the bound allows "
+            f"the odds that a given person took part to change by a factor of {_factor(epsilon)} "
+            f"(but for a chance of {chance})."
+        )
+    return (
+        f"An observer of everything {what} can raise the odds that a given person took part by a "
+        f"factor of at most {_factor(epsilon)}, but for a chance of {chance}."
+    )
+
+
+def takes_part(participation: str, event: SampledGaussian, users_per_round: int | None) -> str:
+    """Who takes part in a round, and as what that is counted."""
+    if participation == "fixed":
+        users = "a fixed number of" if users_per_round is None else f"exactly {users_per_round}"
+        return (
+            f"{users} users take part in a round; as a user who comes displaces another, that is accounted as "
+            f"probability {event.sampling_probability:.3g} with noise multiplier {event.noise_multiplier:g}, "
+            "half of what it is"
+        )
+    if participation == "none":
+        return "who takes part in a round is not counted on being secret: each round costs every user in full"
+    return f"each user takes part in a round with probability {event.sampling_probability:.3g}"
+
+
+def rounds_of_kind(participation: str) -> str:
+    """The participation in a word or two, for the line of the figure."""
+    return {
+        "poisson": "Poisson",
+        "fixed": "rounds of a fixed size",
+        "none": "no amplification",
+        "mixed": "participation of each run's own",
+    }[participation]
+
+
+def ledger_line(ledger: dict) -> str:
+    """What a ledger's totals say; `before`, where it is there, is what had been spent before this plan."""
+    spent, before, budget = (ledger.get(name) for name in ("spent", "before", "budget"))
+    so_far = _spent(spent) if before is None else f"{_spent(before)} -> {_spent(spent)}"
+    limit = "spent, no budget set" if budget is None else f"of {figure(budget['epsilon'])}"
+    return f"ledger {so_far} {limit}, {ledger['rule']}"
+
+
+def _spent(total: dict) -> str:
+    # JSON has no infinity: a total without a number is one.
+    return figure(math.inf if total["epsilon"] is None else total["epsilon"]) if total["epsilon"] != 0 else "0.00"
+
+
+def _factor(value: float) -> str:
+    if value > 200:
+        return f"e^{figure(value)}"
+    factor = math.exp(value)
+    return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"
+
+
+def _chance(delta: float) -> str:
+    """4e-8 as "4 in 100 million"."""
+    exponent = -math.floor(math.log10(delta) + 1e-9)
+    for digits, word in ((12, " trillion"), (9, " billion"), (6, " million"), (3, ",000")):
+        if digits <= exponent < digits + 3:
+            return f"{delta * 10**exponent:.3g} in {10 ** (exponent - digits)}{word}"
+    return f"{delta:.2g}"

@@ -30,6 +30,7 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.rounds
 	$(BIN)/python -m benchmarks.cifg
+	$(BIN)/python -m benchmarks.release
 
 clean:
 	rm -rf demo $(VENV)

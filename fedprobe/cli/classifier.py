@@ -1,42 +1,104 @@
-"""`fedprobe train-classifier`: the primary model."""
+"""`fedprobe train-classifier`: the primary model, on pooled examples or through the mechanism."""
 
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fedprobe.cli import training
 from fedprobe.cli.options import (
+    Accountant,
     AsJson,
+    CheckpointEvery,
+    ClientLearningRate,
+    ClipNorm,
+    Delta,
     Device,
+    DryRun,
+    LocalBatchSize,
+    NoiseMultiplier,
     NoProgress,
+    Participation,
+    Population,
     Quiet,
     Record,
+    Resume,
+    Rounds,
     Seed,
+    ServerLearningRate,
+    ServerMomentum,
+    ServerOptimizer,
     Shards,
+    Study,
+    TargetEpsilon,
+    UsersPerRound,
     Verbose,
+    Workers,
     check_device,
+    flags,
     shards_of,
 )
 from fedprobe.cli.output import Output
+
+COMMAND = "train-classifier"
+_POOLED = ("epochs", "batch_size", "learning_rate")
+_FEDAVG = (
+    *("preset", "users_per_round", "population", "rounds", "noise_multiplier", "target_epsilon", "clip_norm"),
+    *("participation", "delta", "accountant", "study", "local_batch_size", "local_epochs", "examples_per_user"),
+    *("client_learning_rate", "server_optimizer", "server_learning_rate", "server_momentum", "model_average"),
+    *("checkpoint_every", "workers", "resume", "dry_run"),
+)
 
 
 def train_classifier(
     context: typer.Context,
     shards: Shards = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.")] = Path("runs/primary"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder, or the run.")] = Path(
+        "runs/primary"
+    ),
+    method: Annotated[
+        str | None,
+        typer.Option(help="pooled, or fedavg: Algorithm 2 of the paper [default: pooled; on private data fedavg]."),
+    ] = None,
     test: Annotated[
-        list[str] | None, typer.Option(help="Shards to test on [default: a held-out tenth of the examples].")
+        list[str] | None,
+        typer.Option(help="Shards of a simulation to test on [default: a held-out tenth of a simulation's examples]."),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Labels are 0 to K-1 [default: the largest label plus one].")
+        int | None,
+        typer.Option(min=2, help="Labels are 0 to K-1 [default, in a simulation: the largest label plus one]."),
     ] = None,
     merge_case: Annotated[
         bool, typer.Option("--merge-case", help="Read EMNIST's 62 labels as 36: a letter's case ignored.")
     ] = False,
-    epochs: Annotated[int, typer.Option(min=1)] = 3,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 0.001,
+    epochs: Annotated[int | None, typer.Option(min=1, help="pooled: passes over all examples [default: 3].")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="pooled: examples in a step [default: 32].")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="pooled: Adam's [default: 0.001].")] = None,
+    preset: Annotated[str, typer.Option(help="fedavg, as all that follow: quick (for a laptop).")] = "quick",
+    users_per_round: UsersPerRound = None,
+    population: Population = None,
+    rounds: Rounds = None,
+    noise_multiplier: NoiseMultiplier = None,
+    target_epsilon: TargetEpsilon = None,
+    clip_norm: ClipNorm = None,
+    participation: Participation = "poisson",
+    delta: Delta = None,
+    accountant: Accountant = "auto",
+    study: Study = None,
+    local_batch_size: LocalBatchSize = None,
+    local_epochs: Annotated[int | None, typer.Option(help="Passes over a user's examples in a round.")] = None,
+    examples_per_user: Annotated[int | None, typer.Option(help="Examples of a user in a round, at most.")] = None,
+    client_learning_rate: ClientLearningRate = None,
+    server_optimizer: ServerOptimizer = None,
+    server_learning_rate: ServerLearningRate = None,
+    server_momentum: ServerMomentum = None,
+    model_average: Annotated[float | None, typer.Option(help="Decay of the kept average; 0: none.")] = None,
+    checkpoint_every: CheckpointEvery = 50,
+    workers: Workers = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     device: Device = "cpu",
     record: Record = None,
@@ -47,11 +109,57 @@ def train_classifier(
 ) -> None:
     """Train the primary image classifier.
 
-    The paper's CNN, on the pooled examples of a simulation.
+    The paper's CNN, on the pooled examples of a simulation; or by DP-FedAvg, Algorithm 2 of the paper, which is the
+    only way on private data: examples stay on devices, and their updates leave as noised sums.
     The folder it writes is what --primary takes.
 
     Example: fedprobe train-classifier shards/ -o runs/primary
     """
+    given = {name: value for name, value in locals().items() if value is not None}
+    out = Output(as_json, quiet, no_progress, verbose)
+    chosen = _method(context, given)
+    _require_options_of(chosen, context)
+    (_federated if chosen == "fedavg" else _pooled)(out, context, given)
+
+
+def _method(context: typer.Context, given: dict) -> str:
+    """The method asked for, or the one for shards of this kind. Raises PrivacyRefusal for pooled private examples."""
+    from fedprobe.clients.data.shards import expand
+    from fedprobe.privacy.population import PrivacyRefusal, lookup
+
+    method = given.get("method")
+    if method not in (None, "pooled", "fedavg"):
+        raise typer.BadParameter("--method is pooled or fedavg")
+    # A dry run opens no shard and asks for an epsilon, which only one of them has.
+    if method == "fedavg" or (method is None and given["dry_run"]):
+        return "fedavg"
+    population = lookup(expand(shards_of(given.get("shards"), context)), given.get("record"))
+    if population is None or population.kind != "private":
+        return "pooled"
+    if method == "pooled":
+        raise PrivacyRefusal(
+            "--method pooled on a private population is refused: its classifier would tell what it learned of these "
+            "users in the clear; use --method fedavg"
+        )
+    return "fedavg"
+
+
+def _require_options_of(method: str, context: typer.Context) -> None:
+    """Raise a usage error for an option of the other method: who asks for noise must not go without it."""
+
+    def source(name: str) -> str:
+        return context.get_parameter_source(name).name
+
+    # A fedprobe.toml may hold defaults for both, where the method is said beside it.
+    said = ("COMMANDLINE", "ENVIRONMENT")
+    counted = said if source("method") in said else (*said, "DEFAULT_MAP")
+    others, other = (_FEDAVG, "fedavg") if method == "pooled" else (_POOLED, "pooled")
+    for name in others:
+        if source(name) in counted:
+            raise typer.BadParameter(f"--{name.replace('_', '-')} is for --method {other}, and this is {method}")
+
+
+def _pooled(out: Output, context: typer.Context, given: dict) -> None:
     from fedprobe.clients.classifier_training import count_classes
     from fedprobe.clients.classifier_training import train_classifier as train
     from fedprobe.clients.data.checking import require_valid
@@ -59,43 +167,32 @@ def train_classifier(
     from fedprobe.models.primary import save_primary
     from fedprobe.runs import RunError
 
-    out = Output(as_json, quiet, no_progress, verbose)
+    output, device, seed, merge_case = (given[name] for name in ("output", "device", "seed", "merge_case"))
     check_device(device)
     if output.exists():
         raise RunError(f"{output} exists; choose another --output")
-    dataset = open_dataset(shards_of(shards, context), record, simulation_for="train-classifier")
-    tested = open_dataset(test, record, simulation_for="train-classifier") if test else None
+    paths, record = shards_of(given.get("shards"), context), given.get("record")
+    dataset = open_dataset(paths, record, simulation_for=COMMAND)
+    tested = open_dataset(given["test"], record, simulation_for=COMMAND) if given.get("test") else None
     for one in filter(None, (dataset, tested)):
         require_valid(one)
-    classes = count_classes(dataset) if classes is None else classes
+    classes = given.get("classes") or count_classes(dataset)
     for one in filter(None, (dataset, tested)):
         require_valid(one, classes)
     out.detail(f"{len(dataset)} users, {classes} classes{' merged to 36' if merge_case else ''}, on {device}")
-    steps = epochs * -(-int(dataset.examples.sum()) // batch_size)
+    with_ = {
+        "epochs": given.get("epochs", 3),
+        "batch_size": given.get("batch_size", 32),
+        "learning_rate": given.get("learning_rate", 0.001),
+        "seed": seed,
+    }
+    steps = with_["epochs"] * -(-int(dataset.examples.sum()) // with_["batch_size"])
     started = time.monotonic()
     with out.progress("training", steps, "steps") as advance:
-        trained = train(
-            dataset,
-            tested,
-            classes=classes,
-            merged=merge_case,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            device=device,
-            on_step=advance,
-        )
+        trained = train(dataset, tested, classes=classes, merged=merge_case, device=device, on_step=advance, **with_)
     seconds = time.monotonic() - started
     description = {
-        "trained_with": {
-            "classes": classes,
-            "merge_case": merge_case,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "seed": seed,
-        },
+        "trained_with": {"classes": classes, "merge_case": merge_case, **with_},
         "test_accuracy": trained.test_accuracy,
         "test_examples": trained.test_examples,
         # Trained in the clear on a simulation, which is public: for users of another population it is public, for
@@ -124,3 +221,116 @@ def train_classifier(
             "privacy": None,
         }
     )
+
+
+def _federated(out: Output, context: typer.Context, given: dict) -> None:
+    from fedprobe.server.classifier_presets import PRESETS
+
+    output, device, seed, merge_case = (given[name] for name in ("output", "device", "seed", "merge_case"))
+    training.check_processes(device, given.get("workers"))
+    planned = training.asked(PRESETS, given["preset"], given)
+    if given["dry_run"]:
+        training.dry_run(out, context, planned, given, "random", None)
+        return
+    training.check_output(output, given["resume"])
+
+    from fedprobe.clients.classifier_training import count_classes, exact_accuracy, hold_out, networks
+    from fedprobe.clients.classifier_update import ClassifierUpdate
+    from fedprobe.clients.data.checking import require_valid
+    from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.models.classifier import EMNIST_CLASSES, classifier_of
+    from fedprobe.models.primary import INSIDE_RUN, save_primary
+    from fedprobe.server.classifier_presets import HELD_OUT
+    from fedprobe.server.declaration import Declaration
+
+    check_device(device)
+    record = given.get("record")
+    ground = training.ground(context, given.get("shards"), record, COMMAND)
+    classes = given.get("classes") or (EMNIST_CLASSES if merge_case else None)
+    if classes is None and ground.private:
+        raise typer.BadParameter("--classes K is needed on private data: nobody looks at labels to count them")
+    planned, public = training.plan(ground, COMMAND, planned, given, "random")
+    dataset = open_dataset(ground.paths, record)
+    tested = open_dataset(given["test"], record, simulation_for="--test") if given.get("test") else None
+    for one in filter(None, (None if ground.private else dataset, tested)):
+        require_valid(one)
+    classes = classes or count_classes(dataset)
+    for one in filter(None, (None if ground.private else dataset, tested)):
+        require_valid(one, classes)
+    config = networks(dataset, classes, merge_case)
+    decided = training.decide(out, dataset, "random", None, None, {}, seed=seed, device=device)
+    to_test = None if tested is None else (tested, None)
+    if to_test is None and not ground.private:
+        planned = replace(planned, held_out=HELD_OUT)
+        kept, held_out = hold_out(dataset, HELD_OUT, seed)
+        decided, to_test = replace(decided, members=kept), (dataset, held_out)
+    planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    with flags():
+        declaration = Declaration(
+            command=COMMAND,
+            training=planned,
+            networks=config,
+            cohort=decided.to_json(dataset),
+            population=counted,
+            conditional_on=None,
+            delta=delta,
+            accountant=given["accountant"],
+            preset=given["preset"],
+            seed=seed,
+            device=device,
+            shards=ground.paths,
+            participation_name=given["participation"],
+            study=given.get("study"),
+        )
+        declaration.statement()
+    update = ClassifierUpdate(
+        dataset,
+        decided.members,
+        config,
+        declaration.mechanism,
+        planned.local_batch_size,
+        planned.local_epochs,
+        planned.examples_per_user,
+        planned.client_learning_rate,
+        seed,
+        device,
+    )
+    figures = {}
+
+    def keep(run, state, name: str) -> Path:
+        model = classifier_of(config, state.average)
+        if to_test is not None:
+            accuracy, examples = exact_accuracy(model, *to_test, device)
+            figures.update(test_accuracy=accuracy, test_accuracy_is="exact-simulation", test_examples=examples)
+        description = {
+            "trained_with": {"classes": classes, "merge_case": merge_case, "seed": seed, **asdict(planned)},
+            **figures,
+            "rounds": run.metrics()[-1]["round"],
+            "run_id": run.run_id,
+            "population": ground.population.id,
+            "provenance": planned.provenance,
+        }
+        save_primary(run.path / INSIDE_RUN, model.cpu(), description)
+        return run.path / INSIDE_RUN
+
+    training.train(
+        out,
+        context,
+        declaration,
+        output,
+        given["resume"],
+        ground,
+        dataset,
+        decided,
+        update,
+        workers=given.get("workers"),
+        checkpoint_every=given["checkpoint_every"],
+        samples_every=planned.rounds + 1,
+        draw_samples=keep,
+    )
+    said = f"{output}, provenance {planned.provenance}"
+    if figures:
+        said += f": test accuracy {figures['test_accuracy']:.3f} on {figures['test_examples']:,} examples"
+        said += " (exact: a simulation)"
+    out.row("primary", said)
+    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")

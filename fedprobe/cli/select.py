@@ -1,8 +1,6 @@
 """`fedprobe select`: decide a cohort, and pay for what is said about a private one."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +30,7 @@ from fedprobe.cli.options import (
     text_format,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, ground, rule_of
+from fedprobe.cli.training import Ground, ground, measuring, rule_of
 
 # Above this OOV rate, a vocabulary hardly belongs to the text.
 _STRANGE = 0.3
@@ -42,6 +40,7 @@ _IN_BOTH = (
     *("accuracy_percentiles", "accuracy_percentiles_are", "accuracy_percentile_intervals", "oov_rate", "oov_rate_is"),
 )
 _NORMAL_95 = 1.96
+_RELEASE = "one noised histogram of all users, each in at most one bin"
 
 
 def select(
@@ -130,6 +129,7 @@ def select(
     require_decidable(dataset, rule, primary, vocabulary)
     entry = None
     if plan is not None:
+        before = found.ledger.totals()["spent"]
         entry = _reserve(found, plan, rule, percentile and asked, study)
         plan = replace(plan, delta=entry.delta)
     with measuring(out, dataset) as advance:
@@ -178,12 +178,12 @@ def select(
         out.row("epsilon", "0: of these users nothing is shown")
         cost = {"epsilon": 0.0, "delta": 0.0}
     else:
-        statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance))
+        totals = found.ledger.totals() | {"before": before}
+        statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance), totals)
+        out.row("release", _RELEASE + (f", a part of the study {study}" if study else ""))
         out.statement(statement)
-        totals = found.ledger.totals()
-        out.row("ledger", _left(totals) + (f"; a part of the study {study}" if study else ""))
-        cost = {"epsilon": value["epsilon"], "delta": value["delta"], "ledger_entry": entry.id}
-        cost |= {"noise_multiplier": plan.noise_multiplier, "privacy": statement.to_json(), "ledger": totals}
+        cost = {name: value[name] for name in ("epsilon", "delta", "noise_multiplier", "ledger_entry")}
+        cost["privacy"] = statement.to_json()
     out.row("file", str(output))
     out.object(
         {
@@ -200,20 +200,6 @@ def select(
     )
 
 
-@contextmanager
-def measuring(out: Output, dataset) -> Iterator[Callable[[int], None]]:
-    """Progress over the users of `dataset`; on a private one in percent, since how many they are is not shown."""
-    from fedprobe.clients.selection import is_private
-
-    users = len(dataset)
-    if not is_private(dataset):
-        with out.progress("measuring", users, "users") as advance:
-            yield advance
-        return
-    with out.progress("measuring", 100, "%") as advance:
-        yield lambda done: advance(100 * done // users)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """One histogram, before it is reserved."""
@@ -227,10 +213,20 @@ class _Plan:
 
         return membership_histogram_of(self.noise_multiplier).event()
 
-    def statement(self, conditional_on: str | None):
+    def statement(self, conditional_on: str | None, totals: dict):
+        """What it costs; `totals` are the ledger's, with it."""
+        from fedprobe.privacy.ledger import RULE
         from fedprobe.privacy.statement import state
 
-        return state(self.event, users_per_round=None, population=None, delta=self.delta, conditional_on=conditional_on)
+        return state(
+            self.event,
+            users_per_round=None,
+            population=None,
+            participation="none",
+            delta=self.delta,
+            conditional_on=conditional_on,
+            ledger=totals | {"rule": RULE},
+        )
 
 
 def _limits(below: str | None, above: str | None) -> tuple[dict[str, float | None], float | None]:
@@ -254,7 +250,7 @@ def _limit(rule) -> float | None:
 
 def _plan(found: Ground, target_epsilon: float | None, noise_multiplier: float | None, delta: float | None) -> _Plan:
     """The histogram's noise. Raises PrivacyRefusal where none is asked for, a usage error where it cannot be."""
-    from fedprobe.privacy.histogram import noise_for
+    from fedprobe.privacy.planning import solve
     from fedprobe.privacy.population import DEFAULT_DELTA, PrivacyRefusal
 
     if target_epsilon is not None and noise_multiplier is not None:
@@ -266,7 +262,11 @@ def _plan(found: Ground, target_epsilon: float | None, noise_multiplier: float |
         )
     with flags():
         delta = found.ledger.plan_delta(delta, DEFAULT_DELTA)
-        plan = _Plan(noise_for(target_epsilon, delta) if noise_multiplier is None else noise_multiplier, delta)
+        if target_epsilon is not None:
+            everybody_once = {"users_per_round": 1, "population": 1, "rounds": 1, "participation": "none"}
+            plan = solve("noise-multiplier", target_epsilon=target_epsilon, delta=delta, **everybody_once)
+            noise_multiplier = plan.noise_multiplier
+        plan = _Plan(noise_multiplier, delta)
         _ = plan.event
     return plan
 
@@ -282,6 +282,7 @@ def _reserve(found: Ground, plan: _Plan, rule, percentile: str | None, study: st
 
 def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentile: str | None, plan) -> None:
     """What it would cost, from public numbers alone."""
+    from fedprobe.privacy.accountants import epsilon
     from fedprobe.privacy.population import PrivacyRefusal
 
     says = f"{rule.criterion}: users on one side of {percentile}" if percentile else f"{rule.criterion}: {rule.says()}"
@@ -292,26 +293,19 @@ def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentil
         out.object(value | {"epsilon": 0.0, "delta": 0.0})
         return
     public = not rule.needs_primary or context.obj.provenance in ("public", "dp")
-    statement = plan.statement(None if public else "primary model")
-    out.row("plan", f"one histogram of all users, noise multiplier {plan.noise_multiplier:.4g}; nothing is measured")
-    out.statement(statement)
     totals = found.ledger.totals()
-    cost = statement.to_json()["epsilon"]
-    after = {"epsilon": totals["spent"]["epsilon"] + cost, "delta": totals["spent"]["delta"] + plan.delta}
-    out.row("ledger", f"{_left(totals)} before; epsilon {after['epsilon']:.3g} after; nothing was reserved")
+    before = totals["spent"]
+    cost = epsilon([plan.event], plan.delta).value
+    after = {"epsilon": before["epsilon"] + cost, "delta": before["delta"] + plan.delta}
+    statement = plan.statement(None if public else "primary model", totals | {"before": before, "spent": after})
+    out.row("release", f"{_RELEASE}; nothing is measured, and nothing was reserved")
+    out.statement(statement)
     try:
         found.ledger.require_room("select", [plan.event], delta=plan.delta)
     except PrivacyRefusal as refusal:
         out.hint(f"it would be refused: {refusal}")
-    noise = {"noise_multiplier": plan.noise_multiplier, "epsilon": cost, "delta": plan.delta}
-    out.object(value | noise | {"privacy": statement.to_json(), "ledger": totals | {"after": after}})
-
-
-def _left(totals: dict) -> str:
-    from fedprobe.privacy.statement import figure
-
-    spent = figure(totals["spent"]["epsilon"])
-    return f"epsilon {spent} spent of {totals['budget']['epsilon']:g}"
+    noise = {"epsilon": cost, "delta": plan.delta, "noise_multiplier": plan.noise_multiplier}
+    out.object(value | noise | {"privacy": statement.to_json()})
 
 
 def _say_counts(out: Output, value: dict) -> None:

@@ -105,13 +105,20 @@ def with_noise(planned, given: dict, private: bool, population: int, participati
         if private and "noise_multiplier" not in given:
             raise PrivacyRefusal("on private data the noise is asked for; give --target-epsilon or --noise-multiplier")
         return planned
-    from fedprobe.privacy.planning import noise_for
-    from fedprobe.server.participation import participation as drawn
+    from fedprobe.privacy.planning import solve
 
     with flags():
-        rounds = drawn(participation, planned.users_per_round, population)
-        noise = noise_for(lambda z: rounds.event(z, planned.rounds), target, delta, accountant)
-        return replace(planned, noise_multiplier=noise)
+        found = solve(
+            "noise-multiplier",
+            target_epsilon=target,
+            users_per_round=planned.users_per_round,
+            population=population,
+            rounds=planned.rounds,
+            delta=delta,
+            participation=participation,
+            accountant=accountant,
+        )
+        return replace(planned, noise_multiplier=found.noise_multiplier)
 
 
 def plan(ground: Ground, command: str, planned, given: dict, cohort: str, cell=None) -> tuple[object, float | None]:

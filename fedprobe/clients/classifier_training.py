@@ -64,9 +64,17 @@ def hold_out(dataset: FederatedDataset, share: float, seed: int) -> tuple[Member
 
 
 def exact_accuracy(
-    model: Classifier, dataset: FederatedDataset, members: Members, device: str = "cpu", users_at_once: int = 64
+    model: Classifier,
+    dataset: FederatedDataset,
+    members: Members | None = None,
+    device: str = "cpu",
+    users_at_once: int = 64,
 ) -> tuple[float, int]:
-    """The share of the members' selected examples that `model` gets right, and their number (simulations only)."""
+    """The share of the examples of `members` (None: of everybody) that `model` gets right, and their number.
+
+    *Assumes:* a simulation: the figure is exact.
+    """
+    members = Members(np.arange(len(dataset))) if members is None else members
     model = model.to(device).eval()
     right = examples = 0
     for start in range(0, len(members), users_at_once):
@@ -76,7 +84,7 @@ def exact_accuracy(
         guesses = predict(model, torch.from_numpy(batch.pixels).mul(2).sub_(1).to(device)).argmax(1).cpu()
         right += int((guesses == labels).sum())
         examples += len(labels)
-    return right / examples, examples
+    return right / max(1, examples), examples
 
 
 def train_classifier(

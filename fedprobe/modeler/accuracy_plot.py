@@ -1,6 +1,5 @@
 """The histogram of user accuracies, as a table of bars and as PNG (the paper's Figure 5)."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -22,28 +21,27 @@ _BESIDE_A_BAR = 42
 
 
 def accuracy_chart(histogram: ReleasedHistogram, threshold: float | None, width: int) -> Table:
-    """One row a twentieth, with its users; the first row takes all those below the first that stands out.
+    """One row a twentieth, with its users; the first row takes all those before the first that stands out.
 
-    `threshold` is marked at the row that it lies in. Fits into `width` columns of at least 60.
+    `threshold` is marked at the row that it lies in, with the side of it that a cohort takes. Fits into `width`
+    columns of at least 60.
     """
-    rows = histogram.merged(_ROWS)
-    counts = np.array(rows.counts)
-    standing_out = np.flatnonzero(counts > _NOISE * rows.noise_multiplier)
-    first = max(0, int(standing_out[0]) - 1) if len(standing_out) else 0
-    margins = [Estimate(0, rows.noise_multiplier * math.sqrt(merged)).margin for merged in (first + 1, 1)]
-    shown = [(rows.edges[0], rows.edges[first + 1], counts[: first + 1].sum(), margins[0])]
-    shown += [(rows.edges[row], rows.edges[row + 1], counts[row], margins[1]) for row in range(first + 1, _ROWS)]
-    most = max(1.0, *(count for _, _, count, _ in shown))
+    edges = [row / _ROWS for row in range(_ROWS + 1)]
+    rows = [(low, high, histogram.between(low, high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    first = next((row for row, (_, _, users) in enumerate(rows) if users.value > _NOISE * users.standard_error), 1)
+    rows[:first] = [(0.0, edges[first], histogram.between(0.0, edges[first]))] if first else []
+    most = max(1.0, *(users.value for _, _, users in rows))
+    side = ">" if histogram.right_closed else "<"
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("accuracy", no_wrap=True)
     table.add_column("", no_wrap=True, width=max(10, width - _BESIDE_A_BAR))
     table.add_column("users", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for low, high, count, margin in shown:
+    for low, high, users in rows:
         inside = threshold is not None and low <= threshold and (threshold < high or high == threshold == 1)
-        mark = f"< {threshold:.4g}" if inside else ""
-        users = f"{count:,.0f}" if histogram.exact else f"{count:,.0f} ± {margin:,.0f}"
-        table.add_row(f"{low:.2f} - {high:.2f}", Bar(most, 0, max(0.0, count)), users, mark)
+        mark = f"{side} {threshold:.4g}" if inside else ""
+        count = f"{users.value:,.0f}" if histogram.exact else f"{users.value:,.0f} ± {users.margin:,.0f}"
+        table.add_row(f"{low:.2f} - {high:.2f}", Bar(most, 0, max(0.0, users.value)), count, mark)
     return table
 
 

@@ -9,20 +9,15 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, isotonic_regression
-from scipy.stats import norm
+from scipy.optimize import isotonic_regression
 
 from fedprobe.privacy import noise
-from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.events import SampledGaussian
 
 # One user in units of the grid on which counts are noised.
 USER_STEPS = 2**20
 # The authors' histogram of accuracies has bins of 1%.
 _HUNDREDTHS = 100
-_LEAST_NOISE, _MOST_NOISE = 1e-2, 1e9
-# How much more noise than needed a search may end with, relatively.
-_SEARCH_ERROR = 1e-4
 _NORMAL_95 = 1.959963984540054
 _PERCENTILE = re.compile(r"p(\d{1,2}(\.\d+)?)")
 
@@ -120,6 +115,15 @@ class ReleasedHistogram:
     def above(self, edge: float) -> Estimate:
         """How many users lie above `edge`, those at it included unless `right_closed`. ValueError if it is no edge."""
         return self._sum(self._place(edge), len(self.counts))
+
+    def between(self, low: float, high: float) -> Estimate:
+        """How many users lie in the bins from `low` to `high`; 0 and 1 take what is beyond them, too.
+
+        Raises ValueError if they are no edges.
+        """
+        start = 0 if low == 0 else self._place(low)
+        stop = len(self.counts) if high == 1 else self._place(high)
+        return self._sum(start, stop)
 
     def share_below(self, edge: float) -> Estimate:
         """The share of the users that `below` counts, between 0 and 1.
@@ -225,41 +229,3 @@ def percentile_of(text: str) -> float | None:
     found = _PERCENTILE.fullmatch(text)
     share = float(found[1]) / 100 if found else 0.0
     return share or None
-
-
-def noise_for(target_epsilon: float, delta: float) -> float:
-    """The noise multiplier, within 0.02% above the least, at which one histogram costs at most `target_epsilon`.
-
-    Raises ValueError for an epsilon that is not positive and finite, or that no reasonable noise reaches.
-    """
-    if not 0 < target_epsilon < math.inf:
-        raise ValueError("--target-epsilon must be positive and finite")
-
-    def too_dear(noise_multiplier: float) -> bool:
-        return epsilon([SampledGaussian(noise_multiplier, 1.0, 1)], delta).value > target_epsilon
-
-    # No accountant's bound is below the truth, so less noise than this is never enough; often it nearly is.
-    low = high = _least_noise(target_epsilon, delta)
-    step = _SEARCH_ERROR
-    while too_dear(high):
-        low, high, step = high, high * (1 + step), 2 * step
-        if high > _MOST_NOISE:
-            raise ValueError("no noise multiplier reaches so small an epsilon; ask for more with --target-epsilon")
-    while high > low * (1 + 2 * _SEARCH_ERROR):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if too_dear(middle) else (low, middle)
-    return high
-
-
-def _least_noise(target_epsilon: float, delta: float) -> float:
-    """The noise at which a Gaussian mechanism is exactly (epsilon, delta) private (Balle and Wang 2018, Theorem 8)."""
-
-    def excess(log_noise: float) -> float:
-        noise_multiplier = math.exp(log_noise)
-        near, far = 1 / (2 * noise_multiplier), target_epsilon * noise_multiplier
-        return norm.cdf(near - far) - math.exp(target_epsilon + norm.logcdf(-near - far)) - delta
-
-    least, most = math.log(_LEAST_NOISE), math.log(_MOST_NOISE)
-    if excess(least) <= 0:
-        return _LEAST_NOISE
-    return _MOST_NOISE if excess(most) > 0 else math.exp(brentq(excess, least, most))

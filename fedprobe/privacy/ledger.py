@@ -426,7 +426,9 @@ class Ledger:
         try:
             connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, uri=True)
         except sqlite3.Error as error:
-            raise PopulationError(f"the ledger {self.folder / FILE} cannot be opened: {error}") from error
+            raise PopulationError(
+                f"the ledger {self.folder / FILE} cannot be opened ({error}); restore it from a copy"
+            ) from error
         try:
             # Read back: a file system that cannot do either says so here.
             journal = connection.execute("pragma journal_mode = wal").fetchone()[0]

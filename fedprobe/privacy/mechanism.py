@@ -23,8 +23,9 @@ _LEAST_CLIP_NORM = 1e-200
 class Mechanism:
     """Clip to `clip_norm` (S), sum, add Gaussian noise of standard deviation `noise_multiplier` (z) times S.
 
-    *Guarantee:* with users drawn by `Participation`, each release is one Poisson-sampled Gaussian event with
-    noise multiplier z, because adding or removing one user moves the sum by at most S in L2 norm.
+    *Guarantee:* a user's contribution is at most S in L2 norm, and the noise is a real Gaussian's, rounded to the grid
+    as the sum is: with users drawn by a `Participation`, each release is one event of its `event`, and rounding adds
+    nothing to delta.
     *Assumes:* S and z come from public numbers, never from the data at hand.
     Source: Augenstein et al. 2020, Algorithms 1 and 2 (flat clipping, noise of z S on the sum).
     """

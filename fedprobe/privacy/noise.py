@@ -32,8 +32,9 @@ The code takes 4 s (1 / (b R) + R 2^-w).
 *Assumes:*
 - ChaCha20 cannot be told from uniform bits (`fedprobe.privacy.randomness`).
 - numpy's log and tan on float64 are within 8 units in the last place (16 h of the result at most); numpy's own limit
-  for its vectorised functions is 4, and 0.6 was measured. Sums, products, quotients and sqrt round as IEEE 754 says.
-- mpmath's ln, cos and sin at p binary digits are right to p - 8 of them; it aims at p - 1.
+  for its vectorised functions is 4 (numpy pull request 19478). Other operations round as IEEE 754 says; where they
+  underflow, y is next to 0, far from a half.
+- mpmath's ln, cospi and sinpi, asked for p binary digits, are right in all but the last 8.
 - The result fits 64 bits: the tail is not cut, and a standard deviation near the limit below would have to be
   exceeded 20 times, whose probability is below 1e-88. That is an OverflowError, which depends on the noise alone.
 """
@@ -58,8 +59,8 @@ def gaussian(count: int, standard_deviation: float) -> np.ndarray:
     `standard_deviation` (s) is in units of the grid on which the sum lies.
     *Guarantee:* each value is a Gaussian real number of that very standard deviation, rounded to the nearest integer;
     there is no distance to it that delta would have to carry. *Assumes:* what the module's docstring lists.
-    The time depends on the noise alone. About 2^-46 s of the values need more than float64: 250 of 6.5 million where
-    s is 2^30; from s = 2^40 on it is slow.
+    The time depends on the noise alone. A share of about 2^-43.7 s + 2^-16 of the pairs needs more than float64: 300
+    of 3.3 million where s is 2^30. Near s = 2^40 that is slow.
     Raises ValueError for a standard deviation that is negative, not finite or 2^62 / 10 and more.
     """
     if not (np.isfinite(standard_deviation) and standard_deviation >= 0):
@@ -82,7 +83,7 @@ def rounded(u_bits: np.ndarray, v_bits: np.ndarray, standard_deviation: float) -
     values, error = in_float64(u_bits, v_bits, standard_deviation)
     nearest = np.rint(values)
     integers = nearest.astype(np.int64)
-    # Both differences are exact, or rounded to the safe side: x >= 0.5 - error implies x >= fl(0.5 - error).
+    # The first difference is exact; of the second, no float64 lies between 0.5 - error and what it is rounded to.
     np.abs(np.subtract(values, nearest, out=values), out=values)
     certain = np.maximum(values[0], values[1], out=values[0]) < np.subtract(0.5, error, out=error)
     # A pair shares u and v, so its two values are decided by the same further bits.

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedprobe.models.classifier import Classifier, ClassifierConfig, merge_case, predict
+from fedprobe.models.classifier import Classifier, ClassifierConfig, classifier_of, merge_case, predict
+from fedprobe.models.flat import flatten
 
 CONFIG = ClassifierConfig(18, 19, 1, 7)
 
@@ -43,6 +44,31 @@ def test_every_size_from_eighteen_pixels_gives_one_logit_a_class(height, width, 
 def test_smaller_images_are_refused(height, width):
     with pytest.raises(ValueError, match="18 x 18"):
         Classifier(ClassifierConfig(height, width, 1, 36))
+
+
+@pytest.mark.parametrize("labels, merged, classes", [(62, False, 62), (62, True, 36), (7, False, 7)])
+def test_a_configuration_knows_how_many_labels_there_are_before_merging(labels, merged, classes):
+    config = ClassifierConfig.of((3, 18, 20), labels, merged)
+    assert (config.channels, config.height, config.width) == (3, 18, 20)
+    assert (config.labels, config.classes, config.merge_case) == (labels, classes, merged)
+
+
+@pytest.mark.parametrize(
+    "shape, labels, merged, words", [((1, 17, 18), 7, False, "18 x 18"), ((1, 18, 18), 7, True, "62")]
+)
+def test_a_configuration_of_no_classifier_is_refused(shape, labels, merged, words):
+    with pytest.raises(ValueError, match=words):
+        ClassifierConfig.of(shape, labels, merged)
+
+
+def test_a_classifier_is_its_flat_parameters_copied(model, images):
+    vector = flatten(model)
+    built = classifier_of(CONFIG, vector)
+    assert not built.training
+    torch.testing.assert_close(predict(built, images[:5]), predict(model, images[:5]))
+    with torch.no_grad():
+        next(built.parameters()).zero_()
+    assert torch.equal(vector, flatten(model))
 
 
 def test_logits_agree_with_the_layers_written_out(model, images):

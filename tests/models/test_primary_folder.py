@@ -5,7 +5,7 @@ import torch
 
 from fedprobe.models import devices
 from fedprobe.models.classifier import Classifier, ClassifierConfig, predict
-from fedprobe.models.primary import load_primary, save_primary
+from fedprobe.models.primary import INSIDE_RUN, load_primary, save_primary
 from fedprobe.models.stored import StoredError, store
 
 CONFIG = ClassifierConfig(18, 20, 1, 5, merge_case=True)
@@ -60,6 +60,14 @@ def test_tensors_that_do_not_fit_the_configuration_are_refused(tmp_path, model):
     store(tmp_path / "one", model.state_dict(), {"kind": "classifier", "config": other.to_json()})
     with pytest.raises(StoredError, match="configuration"):
         load_primary(tmp_path / "one")
+
+
+def test_a_run_that_has_left_no_model_yet_is_refused(tmp_path, model):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(StoredError, match="holds no classifier"):
+        load_primary(tmp_path)
+    save_primary(tmp_path / INSIDE_RUN, model, {"provenance": "dp"})
+    assert load_primary(tmp_path)[1]["provenance"] == "dp"
 
 
 def test_a_missing_folder_is_refused(tmp_path):

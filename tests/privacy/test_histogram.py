@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, norm
 
-from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.histogram import (
     USER_STEPS,
@@ -18,7 +17,6 @@ from fedprobe.privacy.histogram import (
     accuracy_histogram_of,
     at_least_one,
     membership_histogram_of,
-    noise_for,
     percentile_of,
 )
 
@@ -196,6 +194,19 @@ def test_merged_counts_have_the_error_of_the_bins_they_are_made_of():
     assert released.noise_multiplier == pytest.approx(3 * math.sqrt(6))
 
 
+@given(ACCURACIES, st.booleans(), st.sampled_from([(0, 0.35), (0.35, 0.9), (0.9, 1), (0, 1)]))
+def test_users_between_edges_have_the_error_of_their_bins(values, right_closed, ends):
+    low, high = ends
+    bins = accuracy_histogram_of(0.0, None, right_closed)
+    counts = tuple(bins.count(values).tolist())
+    users = ReleasedHistogram(bins.edges, counts, 2.0, right_closed).between(low, high)
+    inside = (low < values) & (values <= high) if right_closed else (low <= values) & (values < high)
+    beyond = (low == 0) & (values == 0) if right_closed else (high == 1) & (values == 1)
+    assert users.value == (inside | beyond).sum()
+    extra = low == 0 if right_closed else high == 1
+    assert users.standard_error == pytest.approx(2 * math.sqrt(round(100 * (high - low)) + extra))
+
+
 def test_users_are_counted_at_edges_only():
     with pytest.raises(ValueError, match="edge"):
         exact(np.array([0.5])).below(0.8825)
@@ -222,34 +233,3 @@ def test_a_number_of_users_to_plan_with_is_at_least_one(value):
 )
 def test_percentiles_have_names(text, share):
     assert percentile_of(text) == (None if share is None else pytest.approx(share))
-
-
-def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
-    """The exact epsilon of one Gaussian release, by bisecting Balle and Wang 2018, Theorem 8."""
-    low, high = 0.0, 200.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        near, far = 1 / (2 * noise_multiplier), middle * noise_multiplier
-        loss = norm.cdf(near - far) - math.exp(middle + norm.logcdf(-near - far))
-        low, high = (middle, high) if loss > delta else (low, middle)
-    return high
-
-
-@pytest.mark.parametrize(("target", "delta"), [(0.1, 1e-7), (0.9, 1e-7), (1.0, 1e-6), (3.0, 1e-8)])
-def test_the_noise_for_an_epsilon_is_enough_and_hardly_more(target, delta):
-    noise_multiplier = noise_for(target, delta)
-    assert epsilon([SampledGaussian(noise_multiplier, 1.0, 1)], delta).value <= target
-    assert 0.995 * target < gaussian_epsilon(noise_multiplier, delta) <= target
-
-
-@pytest.mark.parametrize("target", [60.0, 1e3])
-def test_the_noise_for_a_large_epsilon_is_enough_by_the_accountant_that_is_charged(target):
-    noise_multiplier = noise_for(target, 1e-6)
-    charged = [epsilon([SampledGaussian(z, 1.0, 1)], 1e-6).value for z in (noise_multiplier, 0.99 * noise_multiplier)]
-    assert charged[0] <= target < charged[1]
-
-
-@pytest.mark.parametrize("target", [0.0, -1.0, math.nan, math.inf])
-def test_an_epsilon_that_is_none_is_refused(target):
-    with pytest.raises(ValueError, match="target-epsilon"):
-        noise_for(target, 1e-6)

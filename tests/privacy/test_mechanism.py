@@ -119,8 +119,8 @@ def test_every_release_draws_its_own_noise():
 
 def test_noise_is_independent_from_coordinate_to_coordinate():
     """Box and Muller's pairs lie half a block apart: neither they nor neighbours may be correlated."""
-    drawn = noise.gaussian(2 * 16_384, 1e9).astype(float)
-    for shift in (1, 2, 16_384):
+    drawn = noise.gaussian(4 * noise._BLOCK, 1e9).astype(float)
+    for shift in (1, 2, noise._BLOCK):
         assert abs(np.corrcoef(drawn[shift:], drawn[:-shift])[0, 1]) < 6 / math.sqrt(len(drawn) - shift)
         squares = drawn**2
         assert abs(np.corrcoef(squares[shift:], squares[:-shift])[0, 1]) < 6 / math.sqrt(len(drawn) - shift)

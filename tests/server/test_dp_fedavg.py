@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedprobe.models.classifier import ClassifierConfig
 from fedprobe.models.language import LanguageConfig
 from fedprobe.models.stored import load_stored, store
 from fedprobe.server.algorithms.dp_fedavg import DpFedAvg, FedAvgState
@@ -68,6 +69,16 @@ class TestInit:
         assert torch.equal(state.average, state.model)
         assert len(state.model) == sum(parameter.numel() for parameter in CONFIG.build().parameters())
         assert state.model.isfinite().all()
+
+
+def test_any_model_that_is_built_from_a_configuration_is_trained_alike():
+    config = ClassifierConfig(18, 18, 1, 3)
+    algorithm = DpFedAvg(config, OPTIMIZERS["sgd"], model_average=0.0, seed=7)
+    state = algorithm.init()
+    assert len(state.model) == sum(parameter.numel() for parameter in config.build().parameters())
+    after, _ = algorithm.apply(state, torch.ones(len(state.model), dtype=torch.float64), 1)
+    torch.testing.assert_close(after.model, state.model + 0.5)
+    assert bits(algorithm.restore(after.tensors()).tensors()) == bits(after.tensors())
 
 
 def test_devices_get_the_model_and_nothing_of_the_optimiser():

@@ -1,0 +1,102 @@
+"""Local training of a classifier beside the data: from public parameters and one user's images to her clipped update.
+
+A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedprobe.clients.data.shards import FederatedDataset, UserBatch
+from fedprobe.clients.selection import Members
+from fedprobe.clients.updates import Public
+from fedprobe.models.classifier import ClassifierConfig, merge_case
+from fedprobe.models.flat import attach, trainable
+from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.randomness import key
+
+
+@dataclass(frozen=True)
+class ClassifierUpdate:
+    """UserUpdate of Algorithm 2 on labelled images: local epochs of plain SGD on the cross-entropy.
+
+    A round takes `examples_per_user` of a user's images at random. `public` holds `model` [P]. What is random in the
+    network itself is drawn from the user's own key. A user who holds a label or a pixel that cannot be (labels are 0 to
+    `config.labels` - 1, pixels in [0, 1]) contributes zeros: nobody learns that she does.
+    *Guarantee:* what is returned is a sum of `Mechanism.contribution`s, one a user; every array that leaves a user
+    is inside it, because the model has no buffers.
+    Source: Augenstein et al. 2020, Algorithm 2. (Which they use for language models; the cap is not in it.)
+    """
+
+    dataset: FederatedDataset
+    members: Members
+    config: ClassifierConfig
+    mechanism: Mechanism
+    local_batch_size: int
+    local_epochs: int
+    examples_per_user: int
+    learning_rate: float
+    seed: int
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.dataset.require_labels()
+        if any(True for _ in self._model.buffers()):
+            raise ValueError("a model with buffers is refused: they would leave the device unclipped")
+
+    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+        """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
+        total = np.zeros(public["model"].numel(), dtype=np.int64)
+        start = public["model"].to(self.device)
+        for member in members:
+            examples = self.members.read(self.dataset, [member])
+            if self._can_be(examples):
+                user = int(self.members.users[member])
+                stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
+                delta = self._train(start, *self._chosen(examples, stream), stream)
+                total += self.mechanism.contribution(delta.cpu().numpy())
+        return total
+
+    def _can_be(self, examples: UserBatch) -> bool:
+        """Whether there are examples, and all of them have pixels and labels that one can train on."""
+        pixels, labels = examples.pixels, examples.labels
+        if not len(labels):
+            return False
+        # Written so that a NaN, which no comparison holds for, fails.
+        seen = pixels.min() >= 0 and pixels.max() <= 1
+        return bool(seen and labels.min() >= 0 and labels.max() < self.config.labels)
+
+    def _chosen(self, examples: UserBatch, stream: torch.Generator) -> tuple[Tensor, Tensor]:
+        """At most so many of her examples: images [n, C, H, W] in [-1, 1], and labels [n]."""
+        chosen = torch.randperm(len(examples.labels), generator=stream)[: self.examples_per_user]
+        labels = torch.from_numpy(examples.labels)[chosen]
+        images = torch.from_numpy(examples.pixels)[chosen].mul_(2).sub_(1)
+        return images.to(self.device), (merge_case(labels) if self.config.merge_case else labels).to(self.device)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        """A module to compute with; its parameters are replaced before each use."""
+        with torch.random.fork_rng(devices=[]):
+            return self.config.build().to(self.device)
+
+    def _train(self, start: Tensor, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
+        """One user's update [P]: the model after her steps minus the model before them."""
+        model, vector = self._model, start.clone()
+        attach(model, vector)
+        parameters = trainable(model)
+        with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
+            # Dropout draws from torch's own generator and takes no other.
+            torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=stream)))
+            for _ in range(self.local_epochs):
+                order = torch.randperm(len(labels), generator=stream).to(self.device)
+                for batch in order.split(self.local_batch_size):
+                    loss = functional.cross_entropy(model(images[batch]), labels[batch])
+                    gradients = torch.autograd.grad(loss, parameters)
+                    with torch.no_grad():
+                        torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
+        return vector - start

@@ -82,7 +82,7 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
     """The name, parts and delta of a study's file. Raises a usage error for what it does not say, or says wrongly."""
     from fedprobe.models.vocabulary import read_vocabulary
     from fedprobe.privacy import rules
-    from fedprobe.privacy.ledger import Part
+    from fedprobe.privacy.entries import Part
     from fedprobe.server.participation import participation
 
     try:

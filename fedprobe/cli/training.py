@@ -71,16 +71,23 @@ def ground(context: typer.Context, shards: list[str] | None, record: Path | None
     return Ground(paths, population, ledger_of(population, files, record, context.obj.budget))
 
 
-def public_population(ground: Ground, cohort: str, population: int | None) -> int | None:
+def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     """N_hat where it is public before the shards are opened: as given, or a cohort file's DP count.
 
-    Raises PrivacyRefusal where a private population has neither.
+    Raises PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower
+    bound, have only an estimate.
     """
     from fedprobe.clients.cohorts import released_count
     from fedprobe.privacy.population import PrivacyRefusal
 
+    population = given.get("population")
     if population is not None and population < 1:
         raise typer.BadParameter("--population must be at least 1")
+    if population is None and ground.private and given["participation"] == "fixed":
+        raise PrivacyRefusal(
+            "--participation fixed counts on a lower bound of how many users the cohort has, which a noised count is "
+            "not; give --population, or take poisson"
+        )
     if population is None and ground.private and _is_file(cohort):
         population = released_count(Path(cohort))
     if population is None and ground.private:
@@ -101,6 +108,8 @@ def with_noise(planned, given: dict, private: bool, population: int, participati
     target = given.get("target_epsilon")
     if target is not None and "noise_multiplier" in given:
         raise typer.BadParameter("give --noise-multiplier or --target-epsilon, not both")
+    if target is not None and accountant == "paper":
+        raise typer.BadParameter("--accountant paper proves no bound, so that no noise is planned by it; use auto")
     if target is None:
         if private and "noise_multiplier" not in given:
             raise PrivacyRefusal("on private data the noise is asked for; give --target-epsilon or --noise-multiplier")
@@ -121,24 +130,27 @@ def with_noise(planned, given: dict, private: bool, population: int, participati
         return replace(planned, noise_multiplier=found.noise_multiplier)
 
 
-def plan(ground: Ground, command: str, planned, given: dict, cohort: str, cell=None) -> tuple[object, float | None]:
+def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tuple[object, int | None]:
     """On private data: the plan with its noise, refused if the ledger has no room for it, before anything is read.
 
-    Returns the plan and N_hat, None where it is the cohort's exact count (a simulation).
+    Returns the plan and N_hat, None where it is the cohort's exact count (a simulation). A resumed run has its rounds
+    reserved, and what else it takes is reserved when it goes on; a study has its parts.
     """
+    from fedprobe.clients.cohorts import cell_of
     from fedprobe.privacy.statement import default_delta
     from fedprobe.server.participation import participation
 
-    population = public_population(ground, cohort, given.get("population"))
+    population = public_population(ground, cohort, given)
     if population is None:
         return planned, None
     delta = ground.ledger.plan_delta(given.get("delta"), default_delta(population))
     name, accountant = given["participation"], given["accountant"]
     planned = with_noise(planned, given, ground.private, population, name, delta, accountant)
-    if given.get("study") is None:
+    if given.get("study") is None and not given["resume"]:
         with flags():
             drawn = participation(name, planned.users_per_round, population)
             event = drawn.event(planned.noise_multiplier, planned.rounds)
+        cell = cell_of(Path(cohort)) if _is_file(cohort) else None
         ground.ledger.require_room(command, [event], delta=delta, cell=cell)
     return planned, population
 

@@ -31,6 +31,7 @@ from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary
 from fedprobe.models.vocabulary import Vocabulary, read_vocabulary
 from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.entries import Cell, Entry
 from fedprobe.privacy.histogram import (
     Estimate,
     ReleasedHistogram,
@@ -38,7 +39,6 @@ from fedprobe.privacy.histogram import (
     at_least_one,
     membership_histogram_of,
 )
-from fedprobe.privacy.ledger import Entry
 from fedprobe.privacy.population import require_registered, tighter, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
@@ -287,10 +287,8 @@ def read_cohort(
 
     Raises DataError if the file is not a cohort's, was made for another data set, or the data changed since.
     """
+    value = _read(path)
     try:
-        value = json.loads(path.read_text())
-        if value["schema"] != SCHEMA:
-            raise ValueError("another schema")
         rule = CohortRule(**value["rule"])
         population, measured = value["population"], value["measurement"]
         primary, vocabulary = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
@@ -299,7 +297,7 @@ def read_cohort(
         thresholds_are = value.get("thresholds_are", "public")
         if thresholds_are not in THRESHOLDS_ARE:
             raise ValueError("thresholds of another kind")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path) from error
     released = _released(path, value)
     if dataset.population is None or population != dataset.population.id:
@@ -314,14 +312,31 @@ def read_cohort(
 
 def released_count(path: Path) -> int | None:
     """The DP count in the cohort file `path`, which is public, or None. Raises DataError if it is no cohort's file."""
+    released = _released(path, _read(path))
+    return None if released is None else released["count"]
+
+
+def cell_of(path: Path) -> Cell | None:
+    """The users that the cohort file `path` says it can hold, if a threshold on a frozen measurement tells them.
+
+    For a look ahead only: what is reserved is the cell of the cohort as it is decided again.
+    Raises DataError if it is no cohort's file.
+    """
+    value = _read(path)
+    try:
+        return Cell.of(CohortRule(**value["rule"]), value["measurement"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path) from error
+
+
+def _read(path: Path) -> dict:
     try:
         value = json.loads(path.read_text())
         if value["schema"] != SCHEMA:
             raise ValueError("another schema")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unreadable(path) from error
-    released = _released(path, value)
-    return None if released is None else released["count"]
+    return value
 
 
 def _released(path: Path, value: dict) -> dict | None:

@@ -103,11 +103,6 @@ class ReleasedHistogram:
         """How many users there are in all."""
         return self._sum(0, len(self.counts))
 
-    @property
-    def n_hat(self) -> int:
-        """How many users there are in all, as a whole number of at least 1."""
-        return at_least_one(self.users)
-
     def below(self, edge: float) -> Estimate:
         """How many users lie below `edge`, those at it included if `right_closed`. ValueError if it is no edge."""
         return self._sum(0, self._place(edge))

@@ -16,11 +16,12 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.entries import Cell, Entry, Part, Spent, events_of_one_user, together
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.population import Population, PopulationError, PrivacyRefusal, folder_of
 
@@ -55,94 +56,6 @@ commit;
 
 class BudgetRefusal(PrivacyRefusal):
     """A plan that does not fit into what is left, or that no budget admits."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Users whose frozen accuracy is strictly `below` or strictly `above` a threshold.
-
-    `measurement` is the random id of the frozen measurement: two cells exclude each other only under the same one.
-    """
-
-    measurement: str
-    below: float | None = None
-    above: float | None = None
-
-    def __post_init__(self) -> None:
-        if not all(0 <= limit <= 1 for limit in (self.below, self.above) if limit is not None):
-            raise ValueError("the threshold of a cell is an accuracy: between 0 and 1")
-
-    def holds(self, accuracy: float) -> bool:
-        """Whether a user of that accuracy is in the cell."""
-        return (self.below is None or accuracy < self.below) and (self.above is None or accuracy > self.above)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of a study's plans: `command` on the cohort of `rule` (JSON), with these `events`."""
-
-    name: str
-    command: str
-    rule: Mapping
-    events: tuple[SampledGaussian, ...]
-
-    @property
-    def cell(self) -> Cell | None:
-        """The users of the part, if its rule is a threshold on one measurement, which the whole study shares."""
-        if "below" not in self.rule and "above" not in self.rule:
-            return None
-        return Cell("study", self.rule.get("below"), self.rule.get("above"))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One declared plan: what it costs at its `delta`, who declared it and when.
-
-    `epsilon` is computed from `events` (and, of a study, its `parts`). `opened` counts the rounds of its `run`.
-    """
-
-    id: str
-    what: str
-    events: tuple[SampledGaussian, ...]
-    epsilon: float
-    delta: float
-    cell: Cell | None = None
-    parts: tuple[Part, ...] = ()
-    about: Mapping = field(default_factory=dict)
-    run: str | None = None
-    who: str = ""
-    declared_at: str = ""
-    settled_at: str | None = None
-    opened: int = 0
-
-    def to_json(self) -> dict:
-        """One entry of `ledger --json`."""
-        return {
-            "id": self.id,
-            "what": self.what,
-            **_epsilon_json(self.epsilon),
-            "delta": self.delta,
-            "events": [event.to_json() for event in self.events],
-            "cohort_cell": None if self.cell is None else asdict(self.cell),
-            "parts": [part.name for part in self.parts],
-            "about": dict(self.about),
-            "run": self.run,
-            "rounds_opened": self.opened,
-            "who": self.who,
-            "declared_at": self.declared_at,
-            "settled_at": self.settled_at,
-        }
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Sums of epsilon and delta over a ledger's entries."""
-
-    epsilon: float
-    delta: float
-
-    def to_json(self) -> dict:
-        return {**_epsilon_json(self.epsilon), "delta": self.delta}
 
 
 @dataclass(frozen=True)
@@ -239,7 +152,7 @@ class Ledger:
 
     def rounds_left(self, run: str) -> int:
         """How many rounds are reserved for `run` and not opened yet."""
-        with self._reading() as ledger:
+        with self._connected() as ledger:
             return max(0, self._reserved(ledger, run) - _opened(ledger, run))
 
     @contextmanager
@@ -381,7 +294,7 @@ class Ledger:
         opened = sum(_opened(ledger, one) for one in runs)
         with self._intact():
             planned = tuple(SampledGaussian.from_json(event) for event in json.loads(events))
-            declared_with = tuple(_part(part) for part in json.loads(parts))
+            declared_with = tuple(Part.from_json(part) for part in json.loads(parts))
             cost = self._cost(ledger, planned, delta, declared_with)
             cell = None if cell is None else Cell(**json.loads(cell))
             about = dict(json.loads(about))
@@ -398,11 +311,11 @@ class Ledger:
 
     def _cost(self, ledger, events: tuple[SampledGaussian, ...], delta: float, parts: tuple[Part, ...]) -> float:
         """The epsilon of a plan; computed once and kept beside the entries, which hold events only."""
-        described = [[event.to_json() for event in events], delta, [_part_json(part) for part in parts]]
+        described = [[event.to_json() for event in events], delta, [part.to_json() for part in parts]]
         plan = json.dumps(described, sort_keys=True)
         known = ledger.execute("select epsilon from costs where plan = ?", (plan,)).fetchone()
         if known is None:
-            value = max((epsilon(group, delta).value for group in _groups(events, parts)), default=0.0)
+            value = max((epsilon(group, delta).value for group in events_of_one_user(events, parts)), default=0.0)
             ledger.execute("insert or replace into costs values (?, ?)", (plan, value))
             return value
         return known[0]
@@ -447,21 +360,10 @@ class Ledger:
             connection.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection:
-            yield connection
-
-    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that excludes every other process; undone where it raises."""
-        with self._connected() as connection:
-            connection.execute("begin immediate")
-            try:
-                yield connection
-            except BaseException:
-                _undo(connection)
-                raise
-            connection.execute("commit")
+        with self._connected() as connection, _transaction(connection):
+            yield connection
 
 
 @dataclass(frozen=True)
@@ -478,17 +380,12 @@ class Rounds:
         A number is given out once. Raises BudgetRefusal where no round is left in what was reserved.
         """
         connection = self.connection
-        connection.execute("begin immediate")
-        try:
+        with _transaction(connection):
             opened = _opened(connection, self.run)
             self.ledger._require_kept(connection)
             if opened >= self.ledger._reserved(connection, self.run):
                 raise BudgetRefusal("no round of this plan is left; resume with a plan of more rounds")
             connection.execute("insert into rounds values (?, ?, ?)", (self.run, opened + 1, _now()))
-        except BaseException:
-            _undo(connection)
-            raise
-        connection.execute("commit")
         return opened + 1
 
 
@@ -548,49 +445,9 @@ def _found(*folders: Path) -> Path | None:
     return None
 
 
-def together(entries: Sequence[Entry]) -> Spent:
-    """What entries cost the user they cost most: entries whose cells no user can share count only the larger sum.
-
-    Everything without a cell adds up. Of one measurement, the users of each accuracy are charged the cells that hold
-    it, and the dearest accuracy counts; measurements add up, since a user has an accuracy in each.
-    """
-    measurements = {entry.cell.measurement for entry in entries if entry.cell is not None}
-    groups = [[entry for entry in entries if entry.cell is None]]
-    total_epsilon, total_delta = _sums(groups[0])
-    for measurement in sorted(measurements):
-        cells = [entry for entry in entries if entry.cell is not None and entry.cell.measurement == measurement]
-        sums = [_sums([entry for entry in cells if entry.cell.holds(point)]) for point in _points(cells)]
-        total_epsilon += max(value for value, _ in sums)
-        total_delta += max(value for _, value in sums)
-    return Spent(total_epsilon, total_delta)
-
-
-def _sums(entries: Sequence[Entry]) -> tuple[float, float]:
-    return math.fsum(entry.epsilon for entry in entries), math.fsum(entry.delta for entry in entries)
-
-
-def _points(entries: Sequence[Entry]) -> list[float]:
-    """Accuracies such that every set of cells that some accuracy lies in is that of one of them."""
-    limits = sorted({limit for entry in entries for limit in (entry.cell.below, entry.cell.above) if limit is not None})
-    between = [(one + other) / 2 for one, other in zip(limits[:-1], limits[1:], strict=True)]
-    return [-1.0, *limits, *between, 2.0]
-
-
-def _groups(events: Sequence[SampledGaussian], parts: Sequence[Part]) -> list[list[SampledGaussian]]:
-    """The sets of events that one user can be in: one, or of a study one for each accuracy that tells users apart."""
-    if not parts:
-        return [list(events)]
-    placed = [Entry("", "", part.events, 0.0, 0.0, part.cell) for part in parts]
-    points = _points([entry for entry in placed if entry.cell is not None])
-    return [
-        [event for entry in placed if entry.cell is None or entry.cell.holds(point) for event in entry.events]
-        for point in points
-    ]
-
-
 def _insert(ledger: sqlite3.Connection, entry: Entry) -> None:
     events = json.dumps([event.to_json() for event in entry.events])
-    parts = json.dumps([_part_json(part) for part in entry.parts])
+    parts = json.dumps([part.to_json() for part in entry.parts])
     about = json.dumps(dict(entry.about))
     ledger.execute(
         "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
@@ -599,22 +456,8 @@ def _insert(ledger: sqlite3.Connection, entry: Entry) -> None:
     )  # fmt: skip
 
 
-def _part_json(part: Part) -> dict:
-    events = [event.to_json() for event in part.events]
-    return {"name": part.name, "command": part.command, "rule": dict(part.rule), "events": events}
-
-
-def _part(value: dict) -> Part:
-    events = tuple(SampledGaussian.from_json(event) for event in value["events"])
-    return Part(value["name"], value["command"], value["rule"], events)
-
-
 def _cell_json(cell: Cell | None) -> str | None:
     return None if cell is None else json.dumps(asdict(cell))
-
-
-def _epsilon_json(epsilon: float) -> dict:
-    return {"epsilon": None, "epsilon_is": "infinite"} if math.isinf(epsilon) else {"epsilon": epsilon}
 
 
 def _opened(ledger: sqlite3.Connection, run: str) -> int:
@@ -626,10 +469,12 @@ def _settled(ledger: sqlite3.Connection, run: str | None) -> bool:
     return any(ledger.execute(closed.format(table), (run,)).fetchone() for table in ("entries", "parts"))
 
 
-def _undo(connection: sqlite3.Connection) -> None:
-    # After a full disk, SQLite has done it already.
-    if connection.in_transaction:
-        connection.execute("rollback")
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("begin immediate")
+    # Commits at the end, rolls back where it raises.
+    with connection:
+        yield
 
 
 def _require_local(folder: Path) -> None:

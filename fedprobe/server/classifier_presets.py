@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fedprobe.models.classifier import ClassifierConfig
 from fedprobe.server.algorithms.dp_fedavg import DpFedAvg
 from fedprobe.server.hyperparameters import require_in_range
-from fedprobe.server.optimizer import Optimizer
+from fedprobe.server.optimizer import optimizer_of
 
 # The share of each user's examples that a simulation is tested on.
 HELD_OUT = 0.1
@@ -38,22 +38,16 @@ class ClassifierTraining:
         at_least_one = ("users_per_round", "rounds", "local_batch_size", "local_epochs", "examples_per_user")
         require_in_range(self, at_least_one, below_one=("server_momentum", "model_average", "held_out"))
         # A name is checked by who knows it, before anything is planned with it.
-        _ = self._optimizer
+        _ = optimizer_of(self)
 
     def algorithm(self, config: ClassifierConfig, seed: int, device: str) -> DpFedAvg:
         """Algorithm 2 with these hyperparameters."""
-        return DpFedAvg(config, self._optimizer, self.model_average, seed, device)
+        return DpFedAvg(config, optimizer_of(self), self.model_average, seed, device)
 
     @property
     def provenance(self) -> str:
         """Where such a classifier comes from, for the cohorts that it decides: `dp`, or `conditional` without noise."""
         return "dp" if self.noise_multiplier > 0 else "conditional"
-
-    @property
-    def _optimizer(self) -> Optimizer:
-        return Optimizer(
-            self.server_optimizer, self.server_learning_rate, self.server_momentum, (self.server_momentum, 0.99)
-        )
 
 
 PRESETS = {

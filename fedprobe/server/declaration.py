@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from fedprobe.clients.updates import ClientUpdate
 from fedprobe.models.vocabulary import Vocabulary
+from fedprobe.privacy.entries import Cell, Entry
 from fedprobe.privacy.events import SampledGaussian
-from fedprobe.privacy.ledger import RULE, Cell, Ledger
+from fedprobe.privacy.ledger import RULE, Ledger
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.rules import CohortRule
 from fedprobe.privacy.statement import PrivacyStatement, state
@@ -87,10 +88,7 @@ class Declaration:
     @property
     def cell(self) -> Cell | None:
         """The users that the cohort can hold, where its rule and one frozen measurement exclude others."""
-        rule, measurement = CohortRule(**self.cohort["rule"]), self.cohort["measurement"]
-        if measurement is None or (rule.below is None and rule.above is None):
-            return None
-        return Cell(measurement, rule.below, rule.above)
+        return Cell.of(CohortRule(**self.cohort["rule"]), self.cohort["measurement"])
 
     @property
     def mechanism(self) -> Mechanism:
@@ -197,7 +195,7 @@ def resume(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, A
     return run, state, done + 1
 
 
-def _reserve(declaration: Declaration, path: Path, ledger: Ledger, rounds: int, **where):
+def _reserve(declaration: Declaration, path: Path, ledger: Ledger, rounds: int, **where) -> Entry:
     return ledger.reserve(
         declaration.command,
         [declaration.event(rounds)],

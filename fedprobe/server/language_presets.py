@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fedprobe.models.language import LanguageConfig
 from fedprobe.server.algorithms.dp_fedavg import DpFedAvg
 from fedprobe.server.hyperparameters import require_in_range
-from fedprobe.server.optimizer import Optimizer
+from fedprobe.server.optimizer import optimizer_of
 
 SCHEDULES = ("constant", "linear")
 
@@ -55,7 +55,7 @@ class LanguageTraining:
         if self.tied and self.projection != self.embedding:
             raise ValueError("--projection must be --embedding: the preset ties the output to the embedding")
         # Names are checked by those who know them, before anything is planned with them.
-        _ = self.networks(symbols=1), self._optimizer
+        _ = self.networks(symbols=1), optimizer_of(self)
 
     def networks(self, symbols: int) -> LanguageConfig:
         """The model over `symbols` symbols."""
@@ -66,13 +66,7 @@ class LanguageTraining:
     def algorithm(self, config: LanguageConfig, seed: int, device: str) -> DpFedAvg:
         """Algorithm 2 with these hyperparameters."""
         decays_over = self.rounds if self.server_schedule == "linear" else None
-        return DpFedAvg(config, self._optimizer, self.model_average, seed, device, decays_over)
-
-    @property
-    def _optimizer(self) -> Optimizer:
-        return Optimizer(
-            self.server_optimizer, self.server_learning_rate, self.server_momentum, (self.server_momentum, 0.99)
-        )
+        return DpFedAvg(config, optimizer_of(self), self.model_average, seed, device, decays_over)
 
 
 # Augenstein et al. 2020, Section 5, Appendix B and Table 5. Not in the paper, from the same line of work: one local

@@ -40,3 +40,12 @@ class Optimizer:
             optimizer.state[vector] = {name: value.clone() for name, value in state.items()}
         optimizer.step()
         return {name: value for name, value in optimizer.state[vector].items() if isinstance(value, Tensor)}
+
+
+def optimizer_of(training: object) -> Optimizer:
+    """The server's optimiser that a language model's or a classifier's hyperparameters name. Raises ValueError.
+
+    `server_momentum` is Nesterov's momentum, or Adam's first beta.
+    """
+    momentum = training.server_momentum
+    return Optimizer(training.server_optimizer, training.server_learning_rate, momentum, (momentum, 0.99))

@@ -7,8 +7,9 @@ import typer
 
 from fedprobe.cli.ledger import read_study
 from fedprobe.models.vocabulary import VocabularyError, read_vocabulary
+from fedprobe.privacy.entries import Cell
 from fedprobe.privacy.events import SampledGaussian
-from fedprobe.privacy.ledger import BudgetRefusal, Cell, create
+from fedprobe.privacy.ledger import BudgetRefusal, create
 from fedprobe.privacy.population import Population
 from fedprobe.privacy.rules import rule
 

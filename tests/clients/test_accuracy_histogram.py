@@ -16,9 +16,9 @@ from fedprobe.clients.selection import Measurement, Members, accuracy_histogram,
 from fedprobe.errors import RequestError
 from fedprobe.models.vocabulary import Vocabulary, write_vocabulary
 from fedprobe.privacy import noise
+from fedprobe.privacy.entries import Entry
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.histogram import USER_STEPS, accuracy_histogram_of, membership_histogram_of
-from fedprobe.privacy.ledger import Entry
 from fedprobe.privacy.population import register
 from fedprobe.privacy.rules import rule
 

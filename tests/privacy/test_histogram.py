@@ -41,7 +41,7 @@ def test_without_noise_users_on_one_side_of_a_threshold_are_counted_exactly(valu
     assert low.below(threshold) == Estimate((values < threshold).sum(), 0)
     assert high.above(threshold) == Estimate((values > threshold).sum(), 0)
     assert low.users.value == high.users.value == len(values)
-    assert low.n_hat == high.n_hat == max(1, len(values))
+    assert at_least_one(low.users) == at_least_one(high.users) == max(1, len(values))
 
 
 @given(ACCURACIES, st.booleans(), st.integers(1, 5))
@@ -162,7 +162,7 @@ def test_percentiles_never_decrease_whatever_the_noise(counts, right_closed):
     assert 0 <= percentiles[0] and percentiles[-1] <= 1
     assert 0 < released.threshold(0.25) < 1 and released.threshold(0.25) in edges
     assert released.threshold(0.25) <= released.threshold(0.75)
-    assert released.n_hat >= 1 and 0 <= released.share_below(0.5).value <= 1
+    assert at_least_one(released.users) >= 1 and 0 <= released.share_below(0.5).value <= 1
 
 
 def test_thresholds_by_hand():

@@ -19,16 +19,9 @@ from scipy.stats import norm
 
 from fedprobe.privacy import ledger as ledger_module
 from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.entries import Cell, Part
 from fedprobe.privacy.events import SampledGaussian
-from fedprobe.privacy.ledger import (
-    FILE,
-    BudgetRefusal,
-    Cell,
-    Ledger,
-    Part,
-    create,
-    ledger_of,
-)
+from fedprobe.privacy.ledger import FILE, BudgetRefusal, Ledger, create, ledger_of
 from fedprobe.privacy.population import Population, PopulationError, PrivacyRefusal, carry, lookup, register
 
 # Computed in no time, and 34 to 47 in epsilon at the deltas used here.
@@ -517,11 +510,10 @@ class Watched(sqlite3.Connection):
 
     committed: list[tuple[str, int]] = []
 
-    def execute(self, statement, *values):
-        if statement == "commit":
-            journal = super().execute("pragma journal_mode").fetchone()[0]
-            self.committed.append((journal, super().execute("pragma synchronous").fetchone()[0]))
-        return super().execute(statement, *values)
+    def __exit__(self, *raised):
+        journal = self.execute("pragma journal_mode").fetchone()[0]
+        self.committed.append((journal, self.execute("pragma synchronous").fetchone()[0]))
+        return super().__exit__(*raised)
 
 
 class NotDurable(sqlite3.Connection):

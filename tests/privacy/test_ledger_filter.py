@@ -17,8 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.entries import Cell, Entry, Part, together
 from fedprobe.privacy.events import SampledGaussian
-from fedprobe.privacy.ledger import BudgetRefusal, Cell, Entry, Ledger, Part, create, together
+from fedprobe.privacy.ledger import BudgetRefusal, Ledger, create
 from fedprobe.privacy.population import Population
 
 # Below a noise multiplier of 0.3 an epsilon is computed in no time; budgets are as large as such plans need.

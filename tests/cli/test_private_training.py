@@ -1,0 +1,80 @@
+"""Training on a private population: what must be asked for, what is refused, and that a resumed run is not."""
+
+import json
+import shutil
+
+import pytest
+
+TINY = ["--users-per-round", "3", "--checkpoint-every", "1", "--workers", "1", "--no-progress"]
+COUNTED = ["--population", "12"]
+
+
+@pytest.fixture
+def private(tmp_path, fedprobe, write_shard, patches, primary):
+    """A population in `data`, with a budget of 4; cohorts that exclude each other, `low.json` and `high.json`."""
+    write_shard(tmp_path / "data" / "s.h5", patches(12, mislabelled=5))
+    assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
+    for name, side in (("low", ["--below", "0.8"]), ("high", ["--above", "0.9"])):
+        cohort = ["--cohort", f"{name}-accuracy", *side, "--primary", primary, "-o", f"{name}.json"]
+        assert fedprobe("select", "data", *cohort).code == 0
+
+
+def train(fedprobe, cohort: str, run: str, epsilon: float, rounds: int, *more: str):
+    asked = ["--target-epsilon", str(epsilon), "--rounds", str(rounds), "-o", run]
+    return fedprobe("train-gan", "data", "--cohort", cohort, *asked, *TINY, *COUNTED, *more)
+
+
+def spent(fedprobe) -> float:
+    return fedprobe("ledger", "data", "--json").json["spent"]["epsilon"]
+
+
+def test_a_round_that_was_lost_is_a_plan_of_its_own(fedprobe, private, tmp_path):
+    assert train(fedprobe, "low.json", "run", 2, 4).code == 0
+    # As if a crash had lost the last round: it was opened, and nothing of it was written.
+    shutil.rmtree(tmp_path / "run/checkpoints/round_000004")
+    again = train(fedprobe, "low.json", "run", 2, 4, "--resume")
+    assert again.code == 0, again.err
+    entries = fedprobe("ledger", "data", "--json").json["entries"]
+    assert [entry["events"][0]["rounds"] for entry in entries] == [4, 1]
+    assert 2 < spent(fedprobe) < 4
+
+
+def test_a_run_goes_on_with_what_it_reserved_though_the_ledger_has_no_room_for_another(fedprobe, private):
+    assert train(fedprobe, "low.json", "run", 3, 4).code == 0
+    before = spent(fedprobe)
+    refused = train(fedprobe, "low.json", "other", 3, 4)
+    assert refused.code == 4 and "left of 4" in refused.line
+    again = train(fedprobe, "low.json", "run", 3, 4, "--resume")
+    assert again.code == 0, again.err
+    assert spent(fedprobe) == before
+
+
+def test_two_cohorts_that_exclude_each_other_each_may_take_more_than_half(fedprobe, private):
+    for name in ("low", "high"):
+        done = train(fedprobe, f"{name}.json", name, 3, 2)
+        assert done.code == 0, done.err
+    assert spent(fedprobe) <= 3
+
+
+@pytest.mark.parametrize(
+    "asked, code, says",
+    [
+        (["--participation", "fixed", "--target-epsilon", "1"], 4, "lower bound"),
+        (["--target-epsilon", "1"], 4, "--population"),
+        ([*COUNTED], 4, "--target-epsilon"),
+        ([*COUNTED, "--noise-multiplier", "0"], 4, "protects nobody"),
+        ([*COUNTED, "--noise-multiplier", "1", "--target-epsilon", "1"], 2, "not both"),
+        ([*COUNTED, "--target-epsilon", "1", "--accountant", "paper"], 2, "no bound"),
+    ],
+)
+def test_what_must_be_asked_for_is_said(fedprobe, private, asked, code, says):
+    done = fedprobe("train-gan", "data", "--cohort", "low.json", *asked)
+    assert done.code == code and says in done.line
+    assert fedprobe("ledger", "data", "--json").json["entries"] == []
+
+
+def test_the_run_says_what_the_ledger_held(fedprobe, private, tmp_path):
+    assert train(fedprobe, "low.json", "run", 1, 2).code == 0
+    ledger = json.loads((tmp_path / "run/privacy.json").read_text())["ledger"]
+    assert ledger["budget"]["epsilon"] == 4 and ledger["spent"]["epsilon"] == spent(fedprobe)
+    assert "budget is 4" in (tmp_path / "run/card.md").read_text()

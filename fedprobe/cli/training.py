@@ -13,6 +13,9 @@ import typer
 from fedprobe.cli.options import flags, shards_of
 from fedprobe.cli.output import Output
 
+# privacy/events.py's word for the methods with one release, here so that no command waits for an import.
+EVERY_USER = "every-user"
+
 
 def asked(presets: dict, preset: str, given: dict) -> object:
     """The preset's training, changed by the options in `given`. Raises a usage error for what cannot be trained."""
@@ -23,7 +26,12 @@ def asked(presets: dict, preset: str, given: dict) -> object:
         return replace(presets[preset], **{field.name: given[field.name] for field in known if field.name in given})
 
 
-_ON_AVERAGE = {"poisson": " on average", "fixed": " exactly", "none": " on average"}
+def _rounds(training, participation: str) -> str:
+    """How often who takes part, as a plan says it."""
+    if participation == EVERY_USER:
+        return "1 release, every user of the cohort once"
+    how = "exactly" if participation == "fixed" else "on average"
+    return f"{training.rounds} rounds of {training.users_per_round} users {how}"
 
 
 def check_processes(device: str, workers: int | None) -> None:
@@ -74,8 +82,9 @@ def ground(context: typer.Context, shards: list[str] | None, record: Path | None
 def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     """N_hat where it is public before the shards are opened: as given, or a cohort file's DP count.
 
-    Raises PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower
-    bound, have only an estimate.
+    Where every user takes part it decides nothing but the default of delta, and is 1 unless given. Raises
+    PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower bound,
+    have only an estimate.
     """
     from fedprobe.clients.cohorts import released_count
     from fedprobe.privacy.population import PrivacyRefusal
@@ -83,6 +92,8 @@ def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     population = given.get("population")
     if population is not None and population < 1:
         raise typer.BadParameter("--population must be at least 1")
+    if given["participation"] == EVERY_USER:
+        return population or 1
     if population is None and ground.private and given["participation"] == "fixed":
         raise PrivacyRefusal(
             "--participation fixed counts on a lower bound of how many users the cohort has, which a noised count is "
@@ -120,7 +131,7 @@ def with_noise(planned, given: dict, private: bool, population: int, participati
         found = solve(
             "noise-multiplier",
             target_epsilon=target,
-            users_per_round=planned.users_per_round,
+            users_per_round=planned.users_per_round or 1,
             population=population,
             rounds=planned.rounds,
             delta=delta,
@@ -181,6 +192,8 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
         from fedprobe.clients.cohorts import released_count
 
         population = released_count(Path(cohort))
+    if given["participation"] == EVERY_USER:
+        population = population or 1
     if population is None:
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
@@ -196,13 +209,13 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
             participation=name,
             noise_multiplier=planned.noise_multiplier,
             users_per_round=planned.users_per_round,
-            population=population,
+            population=given.get("population") if name == EVERY_USER else population,
             delta=delta,
             accountant=accountant,
             conditional_on=conditional_on,
         )
     noise = f"noise multiplier {planned.noise_multiplier:.4g}"
-    out.row("plan", f"{planned.rounds} rounds on {cohort}, {noise}; nothing is trained")
+    out.row("plan", f"{_rounds(planned, name)} on {cohort}, {noise}; nothing is trained")
     out.statement(statement)
     value = statement.to_json()
     if ledger is not None:
@@ -316,13 +329,13 @@ def train(
         out.row("oov rate", f"{decided.counts.rate:.2%} of all words in the shards (exact: a simulation)")
     out.row(
         "plan",
-        f"{training.rounds} rounds of {training.users_per_round} users{_ON_AVERAGE[declaration.participation_name]}, "
-        f"noise multiplier {training.noise_multiplier:.4g}, preset {declaration.preset}",
+        f"{_rounds(training, declaration.participation_name)}, noise multiplier {training.noise_multiplier:.4g}, "
+        f"preset {declaration.preset}",
     )
     out.statement(statement)
     if first_round > 1:
         out.hint(f"going on after round {first_round - 1}")
-    if training.users_per_round > declaration.population:
+    if training.users_per_round is not None and training.users_per_round > declaration.population:
         out.hint("the cohort has fewer users than --users-per-round, so everyone takes part in every round")
 
     started = time.monotonic()

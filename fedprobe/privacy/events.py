@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 import dp_accounting
 
 # How a round's users are found: server/participation.py draws them, `rounds_of` says what that releases.
-PARTICIPATIONS = ("poisson", "fixed", "none")
+# That of methods with one release: nobody is drawn.
+EVERY_USER = "every-user"
+PARTICIPATIONS = ("poisson", "fixed", "none", EVERY_USER)
 # Above it, sums over rounds are no longer exact in floating point.
 _MOST_ROUNDS = 2**53
 
@@ -68,6 +70,8 @@ def rounds_of(
       2022). With fewer than m users everybody takes part, nobody is displaced, and q = 1.
     - `none`: independent draws that somebody may see. Given the draws a user who takes part moves the sum by at most
       S, one who does not by nothing: a Gaussian without sampling, noise multiplier z.
+    - `every-user`: all of them, in every round. One user more or less moves the sum by at most S: a Gaussian without
+      sampling, noise multiplier z; m and N decide nothing.
 
     Raises ValueError for another participation, or numbers that no rounds can have.
     """
@@ -75,7 +79,8 @@ def rounds_of(
         raise ValueError(f"unknown participation; choose one of {', '.join(PARTICIPATIONS)}")
     if users_per_round < 1 or population < 1:
         raise ValueError("users per round and population must be at least 1")
-    probability = 1.0 if participation == "none" else min(1.0, users_per_round / population)
+    sampled = participation in ("poisson", "fixed")
+    probability = min(1.0, users_per_round / population) if sampled else 1.0
     return SampledGaussian(counted_multiplier(participation, noise_multiplier), probability, rounds)
 
 

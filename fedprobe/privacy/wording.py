@@ -2,7 +2,7 @@
 
 import math
 
-from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.events import EVERY_USER, SampledGaussian
 
 # Above this, the bound alone is no meaningful protection: odds may change by a factor of e^10 = 22,000.
 MEANINGFUL_EPSILON = 10.0
@@ -49,6 +49,8 @@ def takes_part(participation: str, event: SampledGaussian, users_per_round: int 
         )
     if participation == "none":
         return "who takes part in a round is not counted on being secret: each round costs every user in full"
+    if participation == EVERY_USER:
+        return "every user of the cohort takes part, once"
     return f"each user takes part in a round with probability {event.sampling_probability:.3g}"
 
 
@@ -58,6 +60,7 @@ def rounds_of_kind(participation: str) -> str:
         "poisson": "Poisson",
         "fixed": "rounds of a fixed size",
         "none": "no amplification",
+        EVERY_USER: "every user once",
         "mixed": "participation of each run's own",
     }[participation]
 

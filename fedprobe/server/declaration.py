@@ -28,9 +28,12 @@ class Networks(Protocol):
 
 
 class Training(Protocol):
-    """The hyperparameters of a training: a frozen dataclass, `GanTraining` or `LanguageTraining`."""
+    """The hyperparameters of a training: a frozen dataclass, `GanTraining` or `LanguageTraining`.
 
-    users_per_round: int
+    `users_per_round` None: every user takes part.
+    """
+
+    users_per_round: int | None
     rounds: int
     noise_multiplier: float
     clip_norm: float
@@ -42,17 +45,17 @@ class Training(Protocol):
 class Declaration:
     """Everything about a run that is fixed before its first round.
 
-    `command` trains `networks` as `training` says. `cohort` is the cohort file's JSON; `population` is N_hat;
-    `conditional_on` names what knows these users and decided the membership or the symbols (`primary model`,
-    `vocabulary`), None where nothing does. `vocabulary` holds a word model's words, `text` how
-    text shards are read.
+    `command` trains `networks` as `training` says. `cohort` is the cohort file's JSON; `population` is N_hat, None
+    where every user takes part and nobody said; `conditional_on` names what knows these users and decided the
+    membership or the symbols (`primary model`, `vocabulary`), None where nothing does. `vocabulary` holds a word
+    model's words, `text` how text shards are read.
     """
 
     command: str
     training: Training
     networks: Networks
     cohort: dict
-    population: int
+    population: int | None
     conditional_on: str | None
     delta: float | None = None
     accountant: str = "auto"

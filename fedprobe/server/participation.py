@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedprobe.privacy.events import SampledGaussian, rounds_of
+from fedprobe.privacy.events import EVERY_USER, SampledGaussian, rounds_of
 from fedprobe.privacy.randomness import key, uniform_bits
 
 
@@ -114,11 +114,36 @@ class NoAmplification(PoissonParticipation):
     name: ClassVar[str] = "none"
 
 
+@dataclass(frozen=True)
+class EveryUser(Participation):
+    """Every member of the cohort, each time: what methods with one release ask for. Nobody is drawn.
+
+    How many there are is no part of it: the sum is divided by 1, and is released as a sum.
+    *Guarantee:* `event` counts nothing on who takes part.
+    """
+
+    name: ClassVar[str] = EVERY_USER
+
+    users_per_round: int = 1
+    population: int = 1
+
+    def draw(self, members: int) -> np.ndarray:
+        return np.arange(members)
+
+    def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
+        return np.arange(len(member_keys))
+
+
 _BY_NAME = {kind.name: kind for kind in (PoissonParticipation, FixedParticipation, NoAmplification)}
 
 
-def participation(name: str, users_per_round: int, population: int) -> Participation:
-    """The participation that the command line calls `name`: poisson, fixed or none. Raises ValueError for another."""
+def participation(name: str, users_per_round: int | None, population: int | None) -> Participation:
+    """The participation that the command line calls `name`: poisson, fixed or none; or `every-user` of either None.
+
+    Raises ValueError for another.
+    """
+    if name == EVERY_USER:
+        return EveryUser()
     if name not in _BY_NAME:
         raise ValueError(f"unknown participation; choose one of {', '.join(_BY_NAME)}")
     return _BY_NAME[name](users_per_round, population)

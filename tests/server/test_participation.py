@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.server import participation as module
-from fedprobe.server.participation import PoissonParticipation
+from fedprobe.server.participation import EveryUser, PoissonParticipation
 from fedprobe.server.training import Plan
 
 FALSE_ALARM = 1e-7
@@ -175,3 +176,14 @@ def test_otherwise_no_draw_is_ever_repeated(noise_multiplier):
     draws = [tuple(secret.draw(1)) for _ in range(3)]
     assert len(set(draws)) == 3
     assert tuple(secret.participation.draw_reproducibly(range(200), 3, 1)) not in draws
+
+
+@given(st.integers(0, 2000), st.integers(0, 10**6), st.floats(0, 100))
+def test_every_user_is_everyone_and_is_charged_as_a_gaussian_without_sampling(members, seed, noise_multiplier):
+    everyone = EveryUser()
+    assert everyone.draw(members).tolist() == list(range(members))
+    assert everyone.draw_reproducibly(range(members), seed, 1).tolist() == list(range(members))
+    assert everyone.event(noise_multiplier, 1) == SampledGaussian(noise_multiplier, 1.0, 1)
+    # The released sum is a sum: how many there are is no part of the release.
+    assert everyone.users_per_round == 1
+    assert module.participation("every-user", None, None) == everyone

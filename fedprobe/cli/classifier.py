@@ -118,7 +118,7 @@ def train_classifier(
     given = {name: value for name, value in locals().items() if value is not None}
     out = Output(as_json, quiet, no_progress, verbose)
     chosen = _method(context, given)
-    _require_options_of(chosen, context)
+    training.require_options_of(chosen, {"pooled": _POOLED, "fedavg": _FEDAVG}, context)
     (_federated if chosen == "fedavg" else _pooled)(out, context, given)
 
 
@@ -142,21 +142,6 @@ def _method(context: typer.Context, given: dict) -> str:
             "users in the clear; use --method fedavg"
         )
     return "fedavg"
-
-
-def _require_options_of(method: str, context: typer.Context) -> None:
-    """Raise a usage error for an option of the other method: who asks for noise must not go without it."""
-
-    def source(name: str) -> str:
-        return context.get_parameter_source(name).name
-
-    # A fedprobe.toml may hold defaults for both, where the method is said beside it.
-    said = ("COMMANDLINE", "ENVIRONMENT")
-    counted = said if source("method") in said else (*said, "DEFAULT_MAP")
-    others, other = (_FEDAVG, "fedavg") if method == "pooled" else (_POOLED, "pooled")
-    for name in others:
-        if source(name) in counted:
-            raise typer.BadParameter(f"--{name.replace('_', '-')} is for --method {other}, and this is {method}")
 
 
 def _pooled(out: Output, context: typer.Context, given: dict) -> None:

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -32,6 +32,26 @@ def _rounds(training, participation: str) -> str:
         return "1 release, every user of the cohort once"
     how = "exactly" if participation == "fixed" else "on average"
     return f"{training.rounds} rounds of {training.users_per_round} users {how}"
+
+
+def require_options_of(method: str, only: Mapping[str, Sequence[str]], context: typer.Context) -> None:
+    """Raise a usage error for an option of another method: who asks for noise must not go without it.
+
+    `only` names, for each method, the options that are its alone. Raises a usage error for a method that it lacks.
+    """
+    if method not in only:
+        raise typer.BadParameter(f"--method is {' or '.join(only)}")
+
+    def source(name: str) -> str:
+        return context.get_parameter_source(name).name
+
+    # A fedprobe.toml may hold defaults for all of them, where the method is said beside it.
+    said = ("COMMANDLINE", "ENVIRONMENT")
+    counted = said if source("method") in said else (*said, "DEFAULT_MAP")
+    for other in only.keys() - {method}:
+        for name in only[other]:
+            if source(name) in counted:
+                raise typer.BadParameter(f"--{name.replace('_', '-')} is for --method {other}, and this is {method}")
 
 
 def check_processes(device: str, workers: int | None) -> None:

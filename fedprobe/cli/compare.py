@@ -137,6 +137,9 @@ def _images(out: Output, paths: Sequence[Path], primary: Path | None, count: int
     if result.a.class_mix:
         table.add_row("likeliest classes", *(_classes(side.class_mix) for side in sides))
     out.print(table)
+    for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
+        out.row("", "")
+        out.row("samples", caution)
     said = verdict(out, "images", result.two_sample, result.findings, "inversion")
     return {
         "runs": [

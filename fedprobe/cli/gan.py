@@ -1,4 +1,4 @@
-"""`fedprobe train-gan`: Algorithm 1 on a cohort."""
+"""`fedprobe train-gan`: Algorithm 1 on a cohort, or a generator from one release."""
 
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +45,15 @@ from fedprobe.cli.options import (
     flags,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import check_output, check_processes
+from fedprobe.cli.training import EVERY_USER, check_output, check_processes
+
+_FEDAVG = (
+    *("architecture", "users_per_round", "rounds", "clip_norm", "participation", "local_batch_size", "local_steps"),
+    *("client_learning_rate", "gradient_penalty", "server_optimizer", "server_learning_rate", "server_momentum"),
+    *("critic_rounds_per_generator_phase", "generator_steps", "generator_batch_size", "generator_optimizer"),
+    *("generator_learning_rate", "generator_momentum", "generator_average", "samples_every", "checkpoint_every"),
+)
+_ONE_ROUND = ("classes", "coefficients")
 
 
 def train_gan(
@@ -57,8 +65,16 @@ def train_gan(
     above: Above = None,
     min_examples: MinExamples = None,
     share: Share = None,
-    method: Annotated[str, typer.Option(help="fedavg: Algorithm 1 of the paper.")] = "fedavg",
+    method: Annotated[
+        str, typer.Option(help="fedavg: Algorithm 1 of the paper; one-round: every user once, one release.")
+    ] = "fedavg",
     preset: Preset = "quick",
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="one-round: labels are 0 to K-1, to sample by label [default: no labels].")
+    ] = None,
+    coefficients: Annotated[
+        int | None, typer.Option(min=1, help="one-round: how fine an image is summed up [default: 144].")
+    ] = None,
     architecture: Annotated[str | None, typer.Option(help="small, paper, or paper-group-norm.")] = None,
     users_per_round: UsersPerRound = None,
     population: Population = None,
@@ -100,22 +116,26 @@ def train_gan(
     no_progress: NoProgress = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a private federated GAN on a cohort.
+    """Train a private generator of images on a cohort.
 
     DP-FedAvg-GAN, Algorithm 1 of the paper: the critic is trained on users' devices and leaves them as noised sums;
     the generator never meets data. Ctrl-C ends after the round with a checkpoint; --resume goes on.
+    With --method one-round every user sends one vector, the noised sum is released once, and a generator is fitted to
+    it: for some hundred users, at an epsilon that protects.
 
     Example: fedprobe train-gan shards/ --cohort low-accuracy --primary runs/primary -o runs/low
     """
     given = {name: value for name, value in locals().items() if value is not None}
 
-    from fedprobe.server.gan_presets import PRESETS
+    from fedprobe.server import gan_presets, one_round_presets
 
     out = Output(as_json, quiet, no_progress, verbose)
-    if method != "fedavg":
-        raise typer.BadParameter("--method is fedavg; other methods come later")
+    training.require_options_of(method, {"fedavg": _FEDAVG, "one-round": _ONE_ROUND}, context)
+    one_round = method == "one-round"
+    if one_round:
+        participation = given["participation"] = EVERY_USER
     check_processes(device, workers)
-    planned = training.asked(PRESETS, preset, given)
+    planned = training.asked((one_round_presets if one_round else gan_presets).PRESETS, preset, given)
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
         known = None if cohort == "random" or context.obj.provenance in ("public", "dp") else "primary model"
@@ -125,6 +145,7 @@ def train_gan(
 
     from fedprobe.clients.data.checking import require_valid
     from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.clients.embedding import MeanEmbeddingUpdate
     from fedprobe.clients.updates import CriticUpdate
     from fedprobe.modeler.pictures import grid, save_png
     from fedprobe.modeler.sampling import generator_of, sample_images
@@ -137,7 +158,7 @@ def train_gan(
     dataset = open_dataset(ground.paths, record)
     dataset.require_trainable(LEAST_SIDE)
     if not ground.private:
-        require_valid(dataset)
+        require_valid(dataset, classes)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
     decided = training.decide(
         out, dataset, cohort, primary or context.obj.primary, None, options, seed=seed, device=device
@@ -149,7 +170,7 @@ def train_gan(
             training=planned,
             networks=planned.networks(dataset.shape),
             cohort=decided.to_json(dataset),
-            population=counted,
+            population=population if one_round else counted,
             conditional_on=decided.conditional_on(dataset, context.obj.provenance),
             delta=delta,
             accountant=accountant,
@@ -162,21 +183,22 @@ def train_gan(
             study=study,
         )
         declaration.statement()
-    update = CriticUpdate(
-        dataset,
-        decided.members,
-        declaration.networks,
-        declaration.mechanism,
-        planned.local_batch_size,
-        planned.local_steps,
-        planned.client_learning_rate,
-        planned.gradient_penalty,
-        seed,
-        device,
-    )
+    beside_the_data = (dataset, decided.members, declaration.networks, declaration.mechanism)
+    if one_round:
+        update = MeanEmbeddingUpdate(*beside_the_data, device)
+    else:
+        update = CriticUpdate(
+            *beside_the_data,
+            planned.local_batch_size,
+            planned.local_steps,
+            planned.client_learning_rate,
+            planned.gradient_penalty,
+            seed,
+            device,
+        )
 
     def draw_samples(run, state, name: str) -> Path:
-        generator = generator_of(declaration.networks, state.average, state.average_buffers)
+        generator = generator_of(declaration.networks, state.tensors())
         return save_png(run.samples / f"{name}.png", [grid(sample_images(generator, 64, seed), 8)])
 
     training.train(

@@ -20,6 +20,9 @@ def sample(
     word: Annotated[
         list[str] | None, typer.Option(help="Words: the exact probability of this one instead; may be repeated.")
     ] = None,
+    label: Annotated[
+        int | None, typer.Option(min=0, help="Images of this class only: runs of train-gan with --classes.")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Text: below 1 more of the likely, above 1 more of the rare [default: 1].")
     ] = None,
@@ -47,6 +50,8 @@ def sample(
         raise typer.BadParameter("--top and --word are for runs of train-charlm")
     if command == "train-gan" and temperature is not None:
         raise typer.BadParameter("--temperature is for runs of train-charlm and train-wordlm")
+    if command != "train-gan" and label is not None:
+        raise typer.BadParameter("--label is for runs of train-gan")
     if word is not None and not all(word):
         raise typer.BadParameter("--word is a word of at least one character")
     if temperature is not None and not 0.01 <= temperature <= 100:
@@ -57,19 +62,23 @@ def sample(
         case "train-wordlm":
             _sentences(out, run, count, temperature or 1.0, output, seed)
         case _:
-            _images(out, run, count or 64, output, seed)
+            _images(out, run, count or 64, label, output, seed)
 
 
-def _images(out: Output, run: Path, count: int, output: Path | None, seed: int) -> None:
+def _images(out: Output, run: Path, count: int, label: int | None, output: Path | None, seed: int) -> None:
     from fedprobe.modeler.pictures import grid, in_terminal, save_png
     from fedprobe.modeler.sampling import open_sampler, sample_images
 
     sampler = open_sampler(run)
-    images = sample_images(sampler.generator, count, seed)
+    sampler.require_label(label)
+    images = sample_images(sampler.generator, count, seed, label=label)
     columns = max(1, round(count**0.5))
-    file = save_png(output or sampler.run.samples / f"sample-{seed}.png", [grid(images, columns)])
+    name = f"sample-{seed}.png" if label is None else f"sample-{seed}-label-{label}.png"
+    file = save_png(output or sampler.run.samples / name, [grid(images, columns)])
     out.print(in_terminal(out.stdout, [images]))
     out.row("samples", f"{count} of {sampler.run.name} after round {sampler.round}: {file}")
+    if sampler.caution:
+        out.row("", sampler.caution)
     out.object(
         {
             "schema": "fedprobe.sample/1",

@@ -1,6 +1,7 @@
 """A run's card: what was done, with whom, and what the guarantee covers, for a person."""
 
 from fedprobe.models.gan import ARCHITECTURES
+from fedprobe.privacy.events import EVERY_USER
 from fedprobe.privacy.statement import PrivacyStatement, figure
 from fedprobe.runs import Run
 
@@ -11,7 +12,7 @@ def write_card(run: Run, statement: PrivacyStatement, rounds_done: int) -> None:
     cohort = config["cohort"]
     training = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in config["training"].items())
     epsilon = "\n".join(f"- {line}" for line in statement.lines())
-    about = _ABOUT.get(config["command"], _LANGUAGE)
+    about = _MEAN_EMBEDDING if config.get("method") == "one-round" else _ABOUT.get(config["command"], _LANGUAGE)
     architecture = config["training"].get("architecture")
     text = f"""# {run.name}
 
@@ -60,6 +61,13 @@ _CLASSIFIER = {
     "examples,\n  is not in the paper.",
     "free": "The classifier and what it says of other images (not figures of these users measured with it)",
 }
+_MEAN_EMBEDDING = {
+    "algorithm": "One release of every user's mean embedding (Harder et al. 2021, lifted from examples to users)",
+    "note": "What the release does not resolve is filled in from pen strokes drawn by formula, the same for every "
+    "cohort: trust the\n  shares of dark and light images, sizes, slants, amounts of ink and, of runs with classes, "
+    "their shapes; take the shapes of\n  single glyphs of runs without classes for the prior's, not the data's.",
+    "free": "The moments fitted to the noised sum, samples, every comparison, and fitting again",
+}
 _ABOUT = {"train-gan": _GAN, "train-classifier": _CLASSIFIER}
 
 
@@ -71,6 +79,12 @@ def _networks(config: dict) -> str:
             f"The paper's CNN for {size['height']} x {size['width']} x {size['channels']} images and {size['classes']} "
             f"classes{merged}; no buffers."
         )
+    if config.get("method") == "one-round":
+        classes = "no classes" if size["classes"] is None else f"{size['classes']} classes"
+        return (
+            f"Moments of {size['coefficients']} cosine coefficients and 6 numbers of background and pose, of "
+            f"{size['height']} x {size['width']} images, {classes}; nothing is trained on devices."
+        )
     return (
         f"CIFG-LSTM with projection: {size['layers']} x {size['hidden']}, projection {size['projection']}, embedding "
         f"{size['embedding']}, {size['symbols']} symbols; no buffers."
@@ -78,6 +92,8 @@ def _networks(config: dict) -> str:
 
 
 def _participation(config: dict) -> str:
+    if config["participation"] == EVERY_USER:
+        return "Every user of the cohort takes part, once; the sum is released as a sum."
     said = _DRAWN[config["participation"]] + "; fixed denominator."
     if config["preset"] == "paper":
         return said + " The paper draws rounds of a fixed size, which do not earn the epsilons that it prints."

@@ -120,9 +120,10 @@ class PrivacyStatement:
 
     def _plan(self) -> str:
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
+        rounds = "round" if self.rounds_planned == 1 else "rounds"
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
-            f"{self.rounds_planned} rounds planned{opened}; noise multiplier {self.noise_multiplier:g}"
+            f"{self.rounds_planned} {rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
         )
 
     def _method(self) -> str:

@@ -112,8 +112,7 @@ def test_samples_come_from_the_average_and_its_own_moving_statistics(make_run, t
 def test_the_generator_computes_with_the_parameters_that_it_was_given(make_run):
     config = GanConfig("small", 12, 12)
     tensors, _ = make_run("a").load()
-    buffers = {name.removeprefix("average_buffers/"): value for name, value in tensors.items() if "/" in name}
-    generator = generator_of(config, tensors["average"], buffers)
+    generator = generator_of(config, tensors)
     other = config.generator().eval()
     nn.utils.vector_to_parameters(tensors["average"].clone(), other.parameters())
     assert np.array_equal(sample_images(generator, 3, 0), sample_images(other, 3, 0))

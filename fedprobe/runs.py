@@ -165,11 +165,15 @@ class Run:
             raise StoredError(
                 f"{self.path / 'privacy.json'} does not say what the run released; train again"
             ) from error
+        opened = self.rounds_opened + rounds_ahead
+        if delta is None:
+            # Each release beyond the plan, after one that a crash lost, brings what its threshold takes.
+            delta = planned_delta + max(0, opened - event.rounds) * event.threshold_delta
         return state(
             event,
-            delta=planned_delta if delta is None else delta,
+            delta=delta,
             accountant=accountant,
-            rounds_opened=self.rounds_opened + rounds_ahead,
+            rounds_opened=opened,
             runs=[str(self.path)],
             **known,
         )
@@ -288,6 +292,7 @@ def statement_together(runs: Sequence[Run], delta: float | None = None, accounta
         [run.statement(delta, accountant) for run in runs],
         exclusive=len(runs) == 2 and _share_nobody(*runs),
         accountant=accountant,
+        delta=delta,
     )
 
 

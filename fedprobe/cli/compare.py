@@ -39,9 +39,9 @@ def compare(
 
     Images: the same latents through two generators, figures, a two-sample test, findings. With a primary model (by
     default the one that the cohorts were measured with) class mix and confidence are compared, too. Words: each
-    model's most probable ones, those that rose most. Sentences: rates of words out of vocabulary by position. Runs
-    of words and of sentences may be given together, two or more of each. Everything is made of synthetic samples: it
-    costs no privacy.
+    model's most probable ones, those that rose most; of one-round runs those released, with their counts. Sentences:
+    rates of words out of vocabulary by position. Runs of words and of sentences may be given together, two or more of
+    each. Everything is made of synthetic samples and released figures: it costs no privacy.
 
     Example: fedprobe compare runs/high runs/low
     """
@@ -84,6 +84,8 @@ def compare(
     merged = {key: _merged([result[key] for result in results if key in result]) for key in keys}
     order = {str(path): place for place, path in enumerate(runs)}
     merged["runs"] = sorted(merged["runs"], key=lambda run: order[run["given"]])
+    # Tables of released words alone are no samples to test.
+    merged = {"two_sample": None, "two_samples": []} | merged
     out.object({"schema": "fedprobe.compare/1", **merged, "privacy": statement.to_json()})
     strengths = {finding["name"]: finding["strength"] for finding in merged["findings"]}
     if any(strengths.get(name, 0.0) > limit for name, limit in conditions):
@@ -97,6 +99,15 @@ def verdict(out: Output, kind: str, test, findings: Sequence, looked_for: str) -
     chance = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
     out.row("", "")
     out.row("two-sample", f"{differ} (accuracy {test.accuracy:.2f} on {test.held_out} held out, {chance})")
+    return {
+        "two_sample": tested,
+        "two_samples": [{"kind": kind, **tested}],
+        **found_out(out, findings, looked_for),
+    }
+
+
+def found_out(out: Output, findings: Sequence, looked_for: str) -> dict:
+    """Say what the findings are; return their JSON."""
     for number, finding in enumerate(findings, 1):
         out.row("", "")
         margin = (finding.high - finding.low) / 2
@@ -104,11 +115,7 @@ def verdict(out: Output, kind: str, test, findings: Sequence, looked_for: str) -
         out.row("", finding.evidence)
     out.row("", "")
     out.row("", "Nothing else stands out after that." if findings else f"No finding: {looked_for} was looked for.")
-    return {
-        "two_sample": tested,
-        "two_samples": [{"kind": kind, **tested}],
-        "findings": [finding.to_json() for finding in findings],
-    }
+    return {"findings": [finding.to_json() for finding in findings]}
 
 
 def _images(out: Output, paths: Sequence[Path], primary: Path | None, count: int, file: Path, seed: int) -> dict:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from fedprobe.cli.output import Output
 from fedprobe.modeler.printable import one_line, visible
 
@@ -16,9 +18,16 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
     from fedprobe.modeler import text_sampling as sampling
     from fedprobe.modeler.comparison import names_of
     from fedprobe.modeler.text_comparison import compare_words
+    from fedprobe.modeler.word_table import is_word_table
+    from fedprobe.runs import find
 
-    samplers = [sampling.open_text_sampler(path) for path in paths]
     drawn = count or sampling.DRAWN_WORDS
+    tables = [is_word_table(find(path)[0]) for path in paths]
+    if all(tables) and count is not None:
+        raise typer.BadParameter("-n is for what draws samples; these runs released counted words")
+    if any(tables):
+        return _word_tables(out, paths, 0 if all(tables) else drawn, top, seed)
+    samplers = [sampling.open_text_sampler(path) for path in paths]
     result = compare_words(samplers, names_of(samplers), drawn, top, seed)
 
     out.row("words", "most probable, with their joint probability in 1e-3; a blank inside is shown as ␣")
@@ -55,6 +64,70 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
         **said,
         "top_words": [[_word_json(word) for word in ranked] for ranked in result.top],
         "risen_words": [_word_json(word) for word in result.risen],
+    }
+
+
+def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed: int) -> dict:
+    """Compare runs of words of which some, or all, released tables of them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedprobe.cli.compare import found_out
+    from fedprobe.modeler.comparison import names_of
+    from fedprobe.modeler.text_sampling import open_text_sampler
+    from fedprobe.modeler.word_table import WordTable, is_word_table, open_word_table
+    from fedprobe.modeler.word_table_comparison import compare_word_tables
+    from fedprobe.runs import find
+
+    sides = [open_word_table(path) if is_word_table(find(path)[0]) else open_text_sampler(path) for path in paths]
+    result = compare_word_tables(sides, names_of(sides), drawn, top, seed)
+    limits = [side.threshold if isinstance(side, WordTable) else None for side in sides]
+
+    out.row("words", "released, with their noised counts; of a model, the most probable and 1e-3 of their probability")
+    out.row("", "a blank inside is shown as ␣")
+    out.row("", "")
+    best = Table(box=None, pad_edge=False, header_style="bold")
+    best.add_column("", justify="right")
+    for name in result.names:
+        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
+        best.add_column("", justify="right", no_wrap=True)
+    for rank in range(max(1, *map(len, result.ranked))):
+        cells: list[Text | str] = [str(rank + 1)]
+        for ranked, limit in zip(result.ranked, limits, strict=True):
+            if rank < len(ranked):
+                word = ranked[rank]
+                figure = f"{1000 * word.probability:.3g}" if word.count is None else f"{word.count:.1f}"
+                cells += [_shown(word.word), figure]
+            else:
+                cells += [Text("none above", style="dim") if not rank else "", f"{limit:.1f}" if not rank else ""]
+        best.add_row(*cells)
+    out.print(best)
+    if result.risen:
+        out.row("", "")
+        out.row("risen", f"the words that rose most from {result.names[0]} to {result.names[-1]}")
+        out.row("", "")
+        risen = Table(box=None, pad_edge=False, header_style="bold")
+        risen.add_column("word", overflow="ellipsis", no_wrap=True)
+        for name in (result.names[0], result.names[-1]):
+            risen.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
+        for word in result.risen:
+            before, after = word.counts
+            risen.add_row(
+                _shown(word.word), f"≤ {limits[0]:.1f}" if before is None else f"{before:.1f}", f"{after:.1f}"
+            )
+        out.print(risen)
+    said = found_out(out, result.findings, "joined-tokens")
+    return {
+        "runs": _runs(sides, paths, "words", [{"threshold": limit} for limit in limits]),
+        "samples": drawn,
+        **said,
+        "top_words": [
+            [{"word": word.word, "count": word.count, "joint_probability": word.probability} for word in ranked]
+            for ranked in result.ranked
+        ],
+        "risen_words": [
+            {"word": word.word, "counts": list(word.counts), "least_rise": word.least_rise} for word in result.risen
+        ],
     }
 
 

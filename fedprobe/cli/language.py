@@ -1,4 +1,4 @@
-"""`fedprobe train-wordlm` and `fedprobe train-charlm`: Algorithm 2 on sentences, and on words."""
+"""`fedprobe train-wordlm` and `fedprobe train-charlm`: Algorithm 2 on sentences, and on words; words in one release."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli import training
+from fedprobe.cli import heavy_hitters, training
 from fedprobe.cli.options import (
     Accountant,
     AsJson,
@@ -68,13 +68,21 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         tokenizer: Tokenizer = None,
         min_examples: MinExamples = None,
         share: Share = None,
-        method: Annotated[str, typer.Option(help="fedavg: Algorithm 2 of the paper.")] = "fedavg",
+        method: Annotated[
+            str, typer.Option(help="fedavg: Algorithm 2 of the paper; of words, one-round: those that many users have.")
+        ] = "fedavg",
         preset: Preset = "quick",
         embedding: Annotated[int | None, typer.Option(help="Size of a symbol's embedding.")] = None,
         hidden: Annotated[int | None, typer.Option(help="LSTM cells in a layer.")] = None,
         projection: Annotated[int | None, typer.Option(help="Size of the recurrent projection.")] = None,
         layers: Annotated[int | None, typer.Option(help="LSTM layers.")] = None,
         users_per_round: UsersPerRound = None,
+        words_per_user: Annotated[
+            int | None, typer.Option(min=1, help="one-round: words that a user names, at most [default: 100].")
+        ] = None,
+        threshold_delta: Annotated[
+            float | None, typer.Option(help="one-round: what the threshold takes of delta [default: half of it].")
+        ] = None,
         population: Population = None,
         rounds: Rounds = None,
         noise_multiplier: NoiseMultiplier = None,
@@ -137,6 +145,9 @@ train_charlm = _command(
     DP-FedAvg, Algorithm 2 of the paper, on the bytes of words; by default each device selects its own words outside
     the vocabulary (T3). Ctrl-C ends after the round with a checkpoint; --resume goes on.
 
+    --method one-round trains nothing: it releases, once, the words that many users have, with noised counts. That
+    takes far fewer users or far less epsilon, and shows no word that few have.
+
     Example: fedprobe train-charlm shards/ --vocabulary vocabulary.txt -o runs/words
     """,
 )
@@ -147,10 +158,16 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     from fedprobe.server.language_presets import CHAR_PRESETS, WORD_PRESETS
 
     out = Output(*(given[name] for name in ("as_json", "quiet", "no_progress", "verbose")))
-    if given["method"] != "fedavg":
-        raise typer.BadParameter("--method is fedavg; other methods come later")
+    training.require_options_of(given["method"], heavy_hitters.OPTIONS_OF, context)
+    one_round = given["method"] == heavy_hitters.METHOD
+    if one_round and command == SENTENCES:
+        raise typer.BadParameter("--method one-round is for words: train-charlm; sentences take fedavg")
     check_processes(given["device"], given.get("workers"))
-    planned = training.asked(WORD_PRESETS if command == SENTENCES else CHAR_PRESETS, given["preset"], given)
+    if one_round:
+        given |= {"participation": training.EVERY_USER}
+        planned = heavy_hitters.planned_of(given)
+    else:
+        planned = training.asked(WORD_PRESETS if command == SENTENCES else CHAR_PRESETS, given["preset"], given)
     cohort = given["cohort"]
     if given["dry_run"]:
         file = given.get("vocabulary") or context.obj.vocabulary
@@ -168,6 +185,9 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         raise typer.BadParameter("the cohort random takes every word, so it needs no --vocabulary")
     if file is None and (command == SENTENCES or cohort == "oov-words"):
         raise typer.BadParameter("--vocabulary FILE is needed; make one with: fedprobe data vocabulary")
+    if one_round:
+        heavy_hitters.release_words(out, context, command, file, given)
+        return
 
     from fedprobe.clients.cohorts import vocabulary_known
     from fedprobe.clients.data.checking import require_valid

@@ -1,6 +1,7 @@
 """`fedprobe ledger`: what was spent on a population, by whom, on what, and what is left."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +9,13 @@ import typer
 
 from fedprobe.cli.options import AsJson, Quiet, Record, flags
 from fedprobe.cli.output import Output
+from fedprobe.cli.training import EVERY_USER
 
 _COMMANDS = ("train-gan", "train-charlm", "train-wordlm", "train-classifier", "select")
 _RULE = ("below", "above", "min_examples", "share", "vocabulary")
 _NUMBERS = ("rounds", "users_per_round", "population", "noise_multiplier")
+# Of every user once nothing but the noise is asked for; of released words, what their threshold takes of delta.
+_ONCE = {"rounds": 1, "users_per_round": 1, "population": 1}
 
 
 def ledger(
@@ -72,7 +76,9 @@ def _declare(out: Output, context: typer.Context, given: list[str], record: Path
         raise typer.BadParameter("declare takes a file, STUDY.toml")
     name, parts, delta = read_study(Path(given[0]))
     found = _found(context, given[1:], record)
-    entry = found.declare(name, parts, delta=delta)
+    with flags():
+        # Thresholds may take all of its delta.
+        entry = found.declare(name, parts, delta=delta)
     out.hint(f"study {name}: {len(parts)} plans as one entry, epsilon {entry.epsilon:.3g} at delta {entry.delta:.3g}")
     out.hint(f"spend from it with: --study {name}")
     return found
@@ -96,7 +102,7 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
     parts = []
     for number, plan in enumerate(plans, 1):
         where = f"{path}, plan {number}"
-        known = ("name", "command", "cohort", "participation", *_RULE, *_NUMBERS)
+        known = ("name", "command", "cohort", "participation", *_RULE, *_NUMBERS, "threshold_delta")
         for key in plan:
             if key not in known:
                 raise typer.BadParameter(f"{where}: unknown key {key}; known are {', '.join(known)}")
@@ -106,7 +112,13 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
         counting = command == "select"
         numbers = {name: plan.get(name) for name in _NUMBERS}
         if counting:
-            numbers |= {"rounds": 1, "users_per_round": 1, "population": 1}
+            numbers |= _ONCE
+        if plan.get("participation") == EVERY_USER:
+            numbers = _ONCE | {name: value for name, value in numbers.items() if value is not None}
+            numbers.setdefault("noise_multiplier", None)
+        threshold_delta = plan.get("threshold_delta", 0.0)
+        if not isinstance(threshold_delta, int | float):
+            raise typer.BadParameter(f"{where}: threshold_delta must be a number")
         missing = [name for name, value in numbers.items() if not isinstance(value, int | float)]
         if missing:
             raise typer.BadParameter(f"{where}: {', '.join(missing)} must be given, as numbers")
@@ -119,6 +131,7 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
                 plan.get("participation", "poisson"), numbers["users_per_round"], numbers["population"]
             )
             event = drawn.event(numbers["noise_multiplier"], numbers["rounds"])
+            event = replace(event, threshold_delta=threshold_delta)
         parts.append(Part(plan.get("name", f"{command} {number}"), command, rule, (event,)))
     return study["name"], parts, study.get("delta")
 

@@ -36,16 +36,19 @@ def sample(
 ) -> None:
     """Draw synthetic examples from a run.
 
-    Images: in the terminal and as PNG. Words: the most probable ones, each with its exact joint probability.
+    Images: in the terminal and as PNG. Words: the most probable ones, each with its exact joint probability; of a run
+    of one round, those released, with their noised counts.
     Sentences: some of them, and how often words are out of vocabulary at each position, as PNG too. It costs no
     privacy.
 
     Example: fedprobe sample runs/low -n 64
     """
+    from fedprobe.modeler.word_table import is_word_table
     from fedprobe.runs import find
 
     out = Output(as_json, quiet)
-    command = find(run)[0].config.get("command")
+    found = find(run)[0]
+    command = found.config.get("command")
     if command != "train-charlm" and (top is not None or word):
         raise typer.BadParameter("--top and --word are for runs of train-charlm")
     if command == "train-gan" and temperature is not None:
@@ -56,6 +59,11 @@ def sample(
         raise typer.BadParameter("--word is a word of at least one character")
     if temperature is not None and not 0.01 <= temperature <= 100:
         raise typer.BadParameter("--temperature lies between 0.01 and 100")
+    if is_word_table(found):
+        if count is not None or temperature is not None:
+            raise typer.BadParameter("-n and --temperature are for what draws samples; this run released counted words")
+        _counted_words(out, run, top or 20, word or [], output)
+        return
     match command:
         case "train-charlm":
             _words(out, run, count, top or 20, word or [], temperature or 1.0, output, seed)
@@ -149,6 +157,53 @@ def _words(
             ],
             "run": str(sampler.run.path),
             "round": sampler.round,
+            **({"file": str(file)} if file else {}),
+        }
+    )
+
+
+def _counted_words(out: Output, run: Path, top: int, asked: list[str], output: Path | None) -> None:
+    """What a one-round run released: nothing is drawn."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedprobe.modeler.word_table import open_word_table, write_words
+
+    table = open_word_table(run)
+    by_word = {word.word: word for word in table.words}
+    words = [by_word[word] for word in asked if word in by_word] if asked else table.words[:top]
+    file = None
+    if not asked:
+        file = write_words(output or table.run.samples / "words.txt", table.released)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "word", "count", "users"):
+        shown.add_column(name, justify="left" if name == "word" else "right")
+    for rank, word in enumerate(words, 1):
+        least, most = word.users
+        count = f"{word.count:.1f} ± {word.margin:.1f}"
+        shown.add_row("" if asked else str(rank), Text(visible(word.word)), count, f"{least:,} to {most:,}")
+    if words:
+        out.print(shown)
+        out.row("", "")
+    missing = [word for word in asked if word not in by_word]
+    for word in missing:
+        out.row("not released", visible(word))
+    about = f"{len(table.words)} words were released by {table.run.name}"
+    out.row("words", f"{about}: those whose noised count exceeds {table.threshold:.1f}. A blank inside is shown as ␣")
+    k = table.mechanism.words_per_user
+    out.row("count", f"a user names at most {k} words, and of m words adds 1/√m to each; users is at 95%, too")
+    if file is not None:
+        out.row("file", str(file))
+    out.object(
+        {
+            "schema": "fedprobe.sample/1",
+            "kind": "words",
+            "count": len(table.words),
+            "words": [word.to_json() for word in words],
+            **({"not_released": missing} if asked else {}),
+            "threshold": table.threshold,
+            "run": str(table.run.path),
+            "round": table.round,
             **({"file": str(file)} if file else {}),
         }
     )

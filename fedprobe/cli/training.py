@@ -154,11 +154,35 @@ def with_noise(planned, given: dict, private: bool, population: int, participati
             users_per_round=planned.users_per_round or 1,
             population=population,
             rounds=planned.rounds,
-            delta=delta,
+            delta=delta - _threshold_delta(planned),
             participation=participation,
             accountant=accountant,
         )
         return replace(planned, noise_multiplier=found.noise_multiplier)
+
+
+def with_threshold(planned, delta: float):
+    """`planned` with what its threshold takes of the plan's `delta`, of methods that have one.
+
+    Raises a usage error where that is all of it.
+    """
+    from fedprobe.server.heavy_hitter_training import HeavyHitterTraining
+
+    with flags():
+        return planned.at_delta(delta) if isinstance(planned, HeavyHitterTraining) else planned
+
+
+def event_of(planned, participation_name: str, population: int):
+    """What the plan releases."""
+    from fedprobe.server.participation import participation
+
+    drawn = participation(participation_name, planned.users_per_round, population)
+    event = drawn.event(planned.noise_multiplier, planned.rounds)
+    return replace(event, threshold_delta=_threshold_delta(planned))
+
+
+def _threshold_delta(planned) -> float:
+    return getattr(planned, "threshold_delta", 0.0)
 
 
 def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tuple[object, int | None]:
@@ -169,18 +193,17 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     """
     from fedprobe.clients.cohorts import cell_of
     from fedprobe.privacy.statement import default_delta
-    from fedprobe.server.participation import participation
 
     population = public_population(ground, cohort, given)
     if population is None:
         return planned, None
     delta = ground.ledger.plan_delta(given.get("delta"), default_delta(population))
     name, accountant = given["participation"], given["accountant"]
+    planned = with_threshold(planned, delta)
     planned = with_noise(planned, given, ground.private, population, name, delta, accountant)
     if given.get("study") is None and not given["resume"]:
         with flags():
-            drawn = participation(name, planned.users_per_round, population)
-            event = drawn.event(planned.noise_multiplier, planned.rounds)
+            event = event_of(planned, name, population)
         cell = cell_of(Path(cohort)) if _is_file(cohort) else None
         ground.ledger.require_room(command, [event], delta=delta, cell=cell)
     return planned, population
@@ -205,7 +228,6 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
     """
     from fedprobe.privacy.ledger import RULE
     from fedprobe.privacy.statement import default_delta, state
-    from fedprobe.server.participation import participation
 
     population, delta, ledger = given.get("population"), given.get("delta"), None
     if population is None and _is_file(cohort):
@@ -222,10 +244,11 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
         ledger = found.ledger.totals() | {"rule": RULE}
     delta = default_delta(population) if delta is None else delta
     name, accountant = given["participation"], given["accountant"]
+    planned = with_threshold(planned, delta)
     planned = with_noise(planned, given, False, population, name, delta, accountant)
     with flags():
         statement = state(
-            participation(name, planned.users_per_round, population).event(planned.noise_multiplier, planned.rounds),
+            event_of(planned, name, population),
             participation=name,
             noise_multiplier=planned.noise_multiplier,
             users_per_round=planned.users_per_round,

@@ -4,6 +4,7 @@ A user's update is a function of (public parameters, her examples, key(seed, rou
 is the same whoever is trained beside her.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,10 +29,11 @@ Public = dict[str, Tensor]
 class ClientUpdate(Protocol):
     """What an engine runs beside the data: `(public parameters, members, round) -> the int64 sum over them`.
 
+    Of words the sum is sparse, integers by word.
     Raises DataError where a shard can no longer be read.
     """
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray: ...
+    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]: ...
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A run's card: what was done, with whom, and what the guarantee covers, for a person."""
 
+from fedprobe.modeler.word_table import is_word_table
 from fedprobe.models.gan import ARCHITECTURES
 from fedprobe.privacy.events import EVERY_USER
 from fedprobe.privacy.statement import PrivacyStatement, figure
@@ -12,7 +13,9 @@ def write_card(run: Run, statement: PrivacyStatement, rounds_done: int) -> None:
     cohort = config["cohort"]
     training = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in config["training"].items())
     epsilon = "\n".join(f"- {line}" for line in statement.lines())
-    about = _MEAN_EMBEDDING if config.get("method") == "one-round" else _ABOUT.get(config["command"], _LANGUAGE)
+    about = _ABOUT.get(config["command"], _LANGUAGE)
+    if config.get("method") == "one-round":
+        about = _WORDS if is_word_table(run) else _MEAN_EMBEDDING
     architecture = config["training"].get("architecture")
     text = f"""# {run.name}
 
@@ -68,11 +71,20 @@ _MEAN_EMBEDDING = {
     "their shapes; take the shapes of\n  single glyphs of runs without classes for the prior's, not the data's.",
     "free": "The moments fitted to the noised sum, samples, every comparison, and fitting again",
 }
+_WORDS = {
+    "algorithm": "Heavy hitters in one release (Gopi et al. 2020, weighted Gaussian)",
+    "note": "A user names at most so many distinct words, each weighted by one over the root of how many she names, "
+    "which\n  makes her L2 norm at most 1. Only words whose noised sum exceeds a threshold are released, none that few "
+    "users have.",
+    "free": "The table of released words, its counts and intervals and every comparison",
+}
 _ABOUT = {"train-gan": _GAN, "train-classifier": _CLASSIFIER}
 
 
 def _networks(config: dict) -> str:
     size = config["architecture"]
+    if "domain" in size:
+        return "No model: words that nobody listed beforehand, with their noised counts."
     if config["command"] == "train-classifier":
         merged = ", the case of EMNIST's letters ignored" if size["merge_case"] else ""
         return (
@@ -92,9 +104,10 @@ def _networks(config: dict) -> str:
 
 
 def _participation(config: dict) -> str:
+    said = _DRAWN[config["participation"]]
     if config["participation"] == EVERY_USER:
-        return "Every user of the cohort takes part, once; the sum is released as a sum."
-    said = _DRAWN[config["participation"]] + "; fixed denominator."
+        return said + "."
+    said += "; fixed denominator."
     if config["preset"] == "paper":
         return said + " The paper draws rounds of a fixed size, which do not earn the epsilons that it prints."
     return said
@@ -104,6 +117,7 @@ _DRAWN = {
     "poisson": "Poisson participation: each user of the cohort independently in each round",
     "fixed": "Rounds of exactly so many users, accounted as a user who comes displacing another: half the noise",
     "none": "Each user of the cohort independently in each round, with no secrecy of the draw claimed",
+    EVERY_USER: "Every user of the cohort takes part, once; what is released is a sum",
 }
 
 

@@ -56,8 +56,18 @@ def epsilon(
     `auto` takes `pld`; where some noise multiplier is below 0.3, the `rdp` bound is above 50, or delta is smaller
     than what `pld` leaves out of its tails, it takes `rdp`. The result is infinite only where some event has no
     noise. `coarse` discretises `pld` ten times as coarsely, for searches: a bound still, and sooner had.
+
+    What the events' thresholds take, t = sum of rounds x `threshold_delta`, is taken off delta before the Gaussians are
+    accounted for. Proof: let D' be D and one user more, and M a release with a threshold. M(D) is G(D), the Gaussian
+    mechanism on the domain of D, post-processed. M(D') is a mixture: with probability 1 - p it is G(D') on that same
+    domain, and with a probability p of at most `threshold_delta`, decided by noise on what she alone has, anything. As
+    the hockey-stick divergence is jointly convex and at most 1, with G(D) = (1 - p) G(D) + p G(D) it is at most
+    (1 - p) H(G(D') || G(D)) + p in one direction, and the same with both exchanged in the other. Of composed releases,
+    chosen adaptively or not, each can be taken for such a mixture at exactly its own `threshold_delta`, and all are
+    Gaussian at once but for a probability of at most t; the transcript is a mixture in the same way.
+
     Raises ValueError for a delta outside (0, 1) or an unknown accountant; CannotAccount, a ValueError, for a
-    case that the accountant cannot do.
+    case that the accountant cannot do, or a delta that thresholds use up.
     Sources: `pld` Koskela et al. 2020 and Doroshenko et al. 2022 (dp_accounting); `rdp` Mironov et al. 2019 with
     the conversion of Canonne et al. 2020 (dp_accounting); `prv` Gopi et al. 2021 (opacus); `paper` see `_paper`.
     """
@@ -75,6 +85,13 @@ def epsilon(
         raise CannotAccount(
             f"no accountant can do noise multipliers between 0 and {_LEAST_NOISE:g}; give more noise, or 0 for none"
         )
+    taken = math.fsum(event.rounds * event.threshold_delta for event in spent)
+    if taken >= delta:
+        raise CannotAccount(
+            f"the thresholds of released words take delta {taken:.3g}, which leaves nothing of {delta:.3g} for the "
+            "noise; give a larger delta"
+        )
+    delta -= taken
     spent = [_within_reach(event) for event in spent]
     try:
         value = _pld(spent, delta, _COARSE_INTERVAL) if coarse and name == "pld" else _BY_NAME[name](spent, delta)

@@ -18,11 +18,16 @@ class SampledGaussian:
 
     `noise_multiplier` is z, the noise's standard deviation in units of the clip norm; `sampling_probability` is q,
     with which each user takes part in each round. Adjacency: add or remove one user.
+
+    `threshold_delta` is more than 0 for releases of noised sums over an open domain, of which only those above a
+    threshold are shown: a bound on the chance, in each release, that something is shown which one user alone has. But
+    for that chance it is the Gaussian mechanism on the domain without her; `accountants.epsilon` argues what it costs.
     """
 
     noise_multiplier: float
     sampling_probability: float
     rounds: int
+    threshold_delta: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.sampling_probability <= 1:
@@ -31,10 +36,15 @@ class SampledGaussian:
             raise ValueError("the noise multiplier must be finite and not negative")
         if not 0 <= self.rounds <= _MOST_ROUNDS:
             raise ValueError(f"the number of rounds must lie between 0 and {_MOST_ROUNDS}")
+        if not 0 <= self.threshold_delta < 1:
+            raise ValueError("the delta of a threshold must be at least 0 and below 1")
 
     def to_json(self) -> dict:
-        """The event as a JSON object, for a run's `privacy.json`."""
-        return {"event": "poisson-sampled-gaussian", **asdict(self)}
+        """The event as a JSON object, for a run's `privacy.json`; a threshold is named only where there is one."""
+        value = {"event": "poisson-sampled-gaussian", **asdict(self)}
+        if not self.threshold_delta:
+            del value["threshold_delta"]
+        return value
 
     @classmethod
     def from_json(cls, value: dict) -> "SampledGaussian":
@@ -45,7 +55,7 @@ class SampledGaussian:
         return cls(**fields)
 
     def dp_event(self) -> dp_accounting.DpEvent:
-        """The same event in dp_accounting's algebra."""
+        """The same event in dp_accounting's algebra, but for what its threshold takes of delta."""
         round = dp_accounting.GaussianDpEvent(self.noise_multiplier)
         if self.sampling_probability < 1:
             round = dp_accounting.PoissonSampledDpEvent(self.sampling_probability, round)

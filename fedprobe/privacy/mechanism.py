@@ -6,6 +6,7 @@ aggregator. What `release` returns is the only thing computed from users' data t
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,9 @@ class Mechanism:
     *Assumes:* S and z come from public numbers, never from the data at hand.
     Source: Augenstein et al. 2020, Algorithms 1 and 2 (flat clipping, noise of z S on the sum).
     """
+
+    # What a release of a vector takes of delta beside its noise; that of an open domain is partition_selection's.
+    threshold_delta: ClassVar[float] = 0.0
 
     clip_norm: float
     noise_multiplier: float

@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 
 from fedprobe.privacy.accountants import Epsilon, epsilon
 from fedprobe.privacy.events import SampledGaussian, counted_multiplier
-from fedprobe.privacy.wording import MEANINGFUL_EPSILON, figure, ledger_line, meaning, rounds_of_kind, takes_part
+from fedprobe.privacy.wording import (
+    MEANINGFUL_EPSILON,
+    figure,
+    ledger_line,
+    meaning,
+    rounds_of_kind,
+    takes_part,
+    threshold_share,
+)
 
 __all__ = ["MEANINGFUL_EPSILON", "TRUST", "PrivacyStatement", "compose", "default_delta", "figure", "state"]
 
@@ -48,6 +56,11 @@ class PrivacyStatement:
     ledger: dict | None = None
 
     @property
+    def threshold_delta(self) -> float:
+        """What thresholds take of delta: the chance, at most, that a word is shown that one user alone has."""
+        return math.fsum(event.rounds * event.threshold_delta for event in self.events)
+
+    @property
     def valid(self) -> bool:
         """Whether the figure bounds what these rounds may reveal; the paper's arithmetic does not."""
         return self.bound.accountant != "paper"
@@ -60,6 +73,7 @@ class PrivacyStatement:
             "epsilon": None if infinite else self.bound.value,
             **({"epsilon_is": "infinite"} if infinite else {}),
             "delta": self.delta,
+            "threshold_delta": self.threshold_delta,
             "unit": "user",
             "adjacency": "add-or-remove-one",
             "participation": self.participation,
@@ -124,6 +138,7 @@ class PrivacyStatement:
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
             f"{self.rounds_planned} {rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
+            f"{threshold_share(self.threshold_delta)}"
         )
 
     def _method(self) -> str:
@@ -157,7 +172,7 @@ def state(
         if population is None:
             raise ValueError("delta needs --delta or --population")
         delta = default_delta(population)
-    charged = SampledGaussian(event.noise_multiplier, event.sampling_probability, max(event.rounds, rounds_opened or 0))
+    charged = replace(event, rounds=max(event.rounds, rounds_opened or 0))
     if noise_multiplier is None:
         noise_multiplier = event.noise_multiplier / counted_multiplier(participation, 1.0)
     return PrivacyStatement(
@@ -183,15 +198,17 @@ def compose(
     exclusive: bool,
     accountant: str = "auto",
     ledger: dict | None = None,
+    delta: float | None = None,
 ) -> PrivacyStatement:
-    """Account for several runs together, at the largest of their deltas.
+    """Account for several runs together at `delta`: by default the largest of theirs, and what thresholds take of it.
 
     `exclusive`: no user can be in two of the cohorts (rules.exclusive, one frozen measurement), so the larger
     total counts (parallel composition); otherwise all of their events compose.
     """
     if len(statements) == 1:
         return statements[0] if ledger is None else replace(statements[0], ledger=ledger)
-    delta = max(statement.delta for statement in statements)
+    if delta is None:
+        delta = _delta_together(statements, exclusive)
     compared = [[_compared(event, one.participation, accountant) for event in one.events] for one in statements]
     runs = [run for statement in statements for run in statement.runs]
     if exclusive:
@@ -219,6 +236,14 @@ def compose(
         multipliers.pop() if len(multipliers) == 1 else None,
         ledger,
     )
+
+
+def _delta_together(statements: Sequence[PrivacyStatement], exclusive: bool) -> float:
+    """The largest delta of the runs; where they add up it leaves as much for the noise, whatever thresholds take."""
+    if exclusive:
+        return max(statement.delta for statement in statements)
+    for_noise = max(statement.delta - statement.threshold_delta for statement in statements)
+    return for_noise + math.fsum(statement.threshold_delta for statement in statements)
 
 
 def _compared(event: SampledGaussian, participation: str, accountant: str) -> SampledGaussian:

@@ -54,6 +54,13 @@ def takes_part(participation: str, event: SampledGaussian, users_per_round: int 
     return f"each user takes part in a round with probability {event.sampling_probability:.3g}"
 
 
+def threshold_share(threshold_delta: float) -> str:
+    """What thresholds take of delta, where they take some."""
+    if threshold_delta == 0:
+        return ""
+    return f"; {threshold_delta:.3g} of delta is the chance, at most, that a word is shown that one user alone has"
+
+
 def rounds_of_kind(participation: str) -> str:
     """The participation in a word or two, for the line of the figure."""
     return {

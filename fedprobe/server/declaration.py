@@ -1,7 +1,7 @@
 """A training from its declaration to its run directory: what a `train-*` command does once it has a cohort."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +12,12 @@ from fedprobe.privacy.entries import Cell, Entry
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.ledger import RULE, Ledger
 from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.partition_selection import PartitionSelection
 from fedprobe.privacy.rules import CohortRule
 from fedprobe.privacy.statement import PrivacyStatement, state
 from fedprobe.runs import Run
 from fedprobe.server.engines.local import local_engine
+from fedprobe.server.heavy_hitter_training import HeavyHitterTraining
 from fedprobe.server.participation import Participation, participation
 from fedprobe.server.releases import Releases
 from fedprobe.server.training import Algorithm, Plan, train
@@ -84,9 +86,10 @@ class Declaration:
 
     def event(self, rounds: int | None = None) -> SampledGaussian:
         """What the planned rounds, or so many of them, release."""
-        return self.participation.event(
+        event = self.participation.event(
             self.training.noise_multiplier, self.training.rounds if rounds is None else rounds
         )
+        return replace(event, threshold_delta=self.mechanism.threshold_delta)
 
     @property
     def cell(self) -> Cell | None:
@@ -94,7 +97,9 @@ class Declaration:
         return Cell.of(CohortRule(**self.cohort["rule"]), self.cohort["measurement"])
 
     @property
-    def mechanism(self) -> Mechanism:
+    def mechanism(self) -> Mechanism | PartitionSelection:
+        if isinstance(self.training, HeavyHitterTraining):
+            return self.training.mechanism
         return Mechanism(self.training.clip_norm, self.training.noise_multiplier)
 
     @property

@@ -22,13 +22,13 @@ class ReleaseError(FedprobeError):
 
 @dataclass(frozen=True)
 class Releases:
-    """The noised mean updates of one run, by round, in `folder`; float32 [P] each."""
+    """The noised mean updates of one run, by round, in `folder`; float32 [P] each, or uint8 [B], a table of words."""
 
     folder: Path
 
     def write(self, round: int, mean_update_P: np.ndarray) -> np.ndarray:
         """Write the mean update of `round`, durably, whole or not at all; return it as it will be read back."""
-        kept = mean_update_P.astype(np.float32)
+        kept = mean_update_P if mean_update_P.dtype == np.uint8 else mean_update_P.astype(np.float32)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{round:06d}.temporary"
         with temporary.open("wb") as file:

@@ -1,5 +1,6 @@
 """The one round loop: open, draw, map, release, write, apply, checkpoint."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.privacy.partition_selection import PartitionSelection
 from fedprobe.runs import Run
 from fedprobe.server.participation import Participation
 from fedprobe.server.releases import Releases
@@ -29,7 +31,7 @@ class Algorithm(Protocol):
 class Engine(Protocol):
     """How a round's members are mapped to processors."""
 
-    def sum(self, public: dict[str, Tensor], members: Sequence[int], round: int) -> np.ndarray: ...
+    def sum(self, public: dict[str, Tensor], members: Sequence[int], round: int) -> np.ndarray | Counter[str]: ...
 
 
 class Rounds(Protocol):
@@ -47,7 +49,7 @@ class Plan:
     """
 
     participation: Participation
-    mechanism: Mechanism
+    mechanism: Mechanism | PartitionSelection
     rounds: int
     members: int
     seed: int
@@ -95,8 +97,10 @@ def train(
             rounds.open()
             run.open_round()
             total = engine.sum(algorithm.broadcast(state, round), plan.draw(round), round)
-            released = plan.mechanism.release(total) / plan.participation.users_per_round
-            mean_update = releases.write(round, released)
+            released = plan.mechanism.release(total)
+            denominator = plan.participation.users_per_round
+            # What every user is in once stays a sum: of words it is a table, which nothing divides.
+            mean_update = releases.write(round, released if denominator == 1 else released / denominator)
         state, figures = algorithm.apply(state, torch.from_numpy(mean_update), round)
         run.log({"round": round, **figures})
         ending = round == plan.rounds or stop()

@@ -5,11 +5,14 @@ the models are small, and two processes of one thread beat one process of two.
 """
 
 import multiprocessing
+import operator
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -30,8 +33,11 @@ class LocalEngine:
         self._update = update
         self._connections = connections
 
-    def sum(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
-        """The int64 sum [P] of the updates of `members` (positions in the cohort) from `public` parameters."""
+    def sum(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]:
+        """The sum of the updates of `members` (positions in the cohort) from `public` parameters.
+
+        int64 [P], or of words a sparse one: integers by word.
+        """
         if not self._connections:
             return self._update(public, members, round)
         arrays = {name: tensor.cpu().numpy() for name, tensor in public.items()}
@@ -47,7 +53,7 @@ class LocalEngine:
         for result in sums:
             if isinstance(result, DataError):
                 raise result
-        return np.sum(sums, axis=0, dtype=np.int64)
+        return reduce(operator.add, sums)
 
 
 @contextmanager

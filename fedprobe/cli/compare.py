@@ -9,10 +9,10 @@ import typer
 
 from fedprobe.cli.options import AsJson, Primary, Quiet, Seed
 from fedprobe.cli.output import Output
+from fedprobe.modeler.findings import LOOKED_FOR
 
 # The findings that this version looks for, for --fail-on.
-FINDINGS = ("inversion", "joined-tokens", "oov-by-position")
-COMMANDS = {"train-gan": "images", "train-charlm": "words", "train-wordlm": "sentences"}
+FINDINGS = tuple(name for names in LOOKED_FOR.values() for name in names)
 
 
 def compare(
@@ -46,8 +46,7 @@ def compare(
     Example: fedprobe compare runs/high runs/low
     """
     from fedprobe.cli.compare_text import sentences, words
-    from fedprobe.modeler.comparison import ComparisonError
-    from fedprobe.models.stored import StoredError
+    from fedprobe.modeler.comparison import COUNT, ComparisonError, kind_of
     from fedprobe.runs import find, statement_together
 
     out = Output(as_json, quiet)
@@ -55,10 +54,7 @@ def compare(
     if len(runs) < 2:
         raise typer.BadParameter("compare takes two runs, or more")
     found = [find(path)[0] for path in runs]
-    kinds = [COMMANDS.get(run.config.get("command")) for run in found]
-    if None in kinds:
-        unknown = runs[kinds.index(None)]
-        raise StoredError(f"{unknown} does not say which command trained it; give runs of {', '.join(COMMANDS)}")
+    kinds = [kind_of(run) for run in found]
     groups = {kind: [path for path, its in zip(runs, kinds, strict=True) if its == kind] for kind in kinds}
     for kind, paths in groups.items():
         if len(paths) < 2:
@@ -71,7 +67,7 @@ def compare(
     for kind, paths in groups.items():
         match kind:
             case "images":
-                results.append(_images(out, paths, primary, count or 500, file, seed))
+                results.append(_images(out, paths, primary, count or COUNT, file, seed))
             case "words":
                 results.append(words(out, paths, count, top, seed))
             case _:
@@ -92,29 +88,27 @@ def compare(
         raise typer.Exit(5)
 
 
-def verdict(out: Output, kind: str, test, findings: Sequence, looked_for: str) -> dict:
+def verdict(out: Output, kind: str, test, findings: Sequence) -> dict:
     """Say what the test and the findings are; return their JSON."""
     tested = {"accuracy": test.accuracy, "p_value": test.p_value, "held_out": test.held_out}
-    differ = "the sets differ" if test.differ else "no difference shown"
-    chance = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
     out.row("", "")
-    out.row("two-sample", f"{differ} (accuracy {test.accuracy:.2f} on {test.held_out} held out, {chance})")
+    out.row("two-sample", test.says())
     return {
         "two_sample": tested,
         "two_samples": [{"kind": kind, **tested}],
-        **found_out(out, findings, looked_for),
+        **found_out(out, kind, findings),
     }
 
 
-def found_out(out: Output, findings: Sequence, looked_for: str) -> dict:
+def found_out(out: Output, kind: str, findings: Sequence) -> dict:
     """Say what the findings are; return their JSON."""
     for number, finding in enumerate(findings, 1):
         out.row("", "")
-        margin = (finding.high - finding.low) / 2
-        out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {margin:.2f}: {finding.says}")
+        out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
         out.row("", finding.evidence)
     out.row("", "")
-    out.row("", "Nothing else stands out after that." if findings else f"No finding: {looked_for} was looked for.")
+    none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
+    out.row("", "Nothing else stands out after that." if findings else none)
     return {"findings": [finding.to_json() for finding in findings]}
 
 
@@ -128,7 +122,7 @@ def _images(out: Output, paths: Sequence[Path], primary: Path | None, count: int
     from fedprobe.models.primary import load_primary
 
     samplers = [open_sampler(path) for path in paths]
-    folder = primary or _primary_of(samplers[0].run.config)
+    folder = primary or comparison.primary_of(samplers[0].run)
     model = load_primary(folder)[0] if folder is not None else None
     result = comparison.compare(*samplers, model, count, seed)
     sides = (result.a, result.b)
@@ -140,14 +134,14 @@ def _images(out: Output, paths: Sequence[Path], primary: Path | None, count: int
         table.add_column(Text(f"{side.name}\n({sampler.run.rule.criterion})"))
     for key, words in (("mean_ink", "mean ink"), ("contrast", "contrast"), ("confidence", "confidence")):
         if key in result.a.figures:
-            table.add_row(words, *(_figure(side.figures[key]) for side in sides))
+            table.add_row(words, *(side.figures[key].says() for side in sides))
     if result.a.class_mix:
-        table.add_row("likeliest classes", *(_classes(side.class_mix) for side in sides))
+        table.add_row("likeliest classes", *(comparison.likeliest(side.class_mix) for side in sides))
     out.print(table)
     for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
         out.row("", "")
         out.row("samples", caution)
-    said = verdict(out, "images", result.two_sample, result.findings, "inversion")
+    said = verdict(out, "images", result.two_sample, result.findings)
     return {
         "runs": [
             {
@@ -179,19 +173,3 @@ def _condition(text: str) -> tuple[str, float]:
             f"--fail-on takes FINDING>STRENGTH with a finding this version knows: {', '.join(FINDINGS)}"
         )
     return match[1], float(match[2])
-
-
-def _primary_of(config: dict) -> Path | None:
-    """The model that the run's cohort was measured with, if it is still there."""
-    path = config.get("cohort", {}).get("primary")
-    return Path(path) if path is not None and Path(path).is_dir() else None
-
-
-def _figure(figure) -> str:
-    return f"{figure.value:.3f} ± {figure.margin:.3f}"
-
-
-def _classes(mix) -> str:
-    """The three classes that the primary model sees most often."""
-    ranked = sorted(range(len(mix)), key=lambda label: -mix[label].value)[:3]
-    return ", ".join(f"{label}: {mix[label].value:.0%}" for label in ranked)

@@ -57,7 +57,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
             cells = [f"{1000 * probability:.3g}" for probability in word.probabilities]
             risen.add_row(_shown(word.word), *cells, f"{word.log_ratio:+.1f}")
         out.print(risen)
-    said = verdict(out, "words", result.two_sample, result.findings, "joined-tokens")
+    said = verdict(out, "words", result.two_sample, result.findings)
     return {
         "runs": _runs(samplers, paths, "words", [{} for _ in paths]),
         "samples": drawn,
@@ -116,7 +116,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
                 _shown(word.word), f"≤ {limits[0]:.1f}" if before is None else f"{before:.1f}", f"{after:.1f}"
             )
         out.print(risen)
-    said = found_out(out, result.findings, "joined-tokens")
+    said = found_out(out, "words", result.findings)
     return {
         "runs": _runs(sides, paths, "words", [{"threshold": limit} for limit in limits]),
         "samples": drawn,
@@ -158,7 +158,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
         low, high = profile.overall_interval
         out.row("", "")
         out.row("oov rate", f"{name}: {profile.overall:.2%} ± {(high - low) / 2:.2%} of all sampled words")
-    said = verdict(out, "sentences", result.two_sample, result.findings, "oov-by-position")
+    said = verdict(out, "sentences", result.two_sample, result.findings)
     figures = [profile.to_json() for profile in result.profiles]
     shown = [{**one, "sentences": some} for one, some in zip(figures, result.sentences, strict=True)]
     return {"runs": _runs(samplers, paths, "sentences", shown), "samples": drawn, **said, "file": str(file)}

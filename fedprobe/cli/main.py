@@ -9,6 +9,7 @@ import typer
 
 from fedprobe.cli import classifier, config, data, gan, init, language, ledger, output, privacy
 from fedprobe.cli.compare import compare
+from fedprobe.cli.report import report
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
 from fedprobe.errors import FedprobeError
@@ -32,6 +33,7 @@ app.command(language.WORDS)(language.train_charlm)
 app.command(language.SENTENCES)(language.train_wordlm)
 app.command("sample")(sample)
 app.command("compare")(compare)
+app.command("report")(report)
 app.command("privacy")(privacy.privacy)
 app.command("ledger")(ledger.ledger)
 

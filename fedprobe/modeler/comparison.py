@@ -5,6 +5,7 @@ Everything here is made of synthetic samples: post-processing, at no cost in pri
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +17,13 @@ from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.modeler.two_sample import TwoSample, two_sample_test
 from fedprobe.models.classifier import Classifier, predict
+from fedprobe.models.stored import StoredError
 from fedprobe.runs import Run
 
 SHOWN = 64
+COUNT = 500
+# What the runs of a command make.
+KINDS = {"train-gan": "images", "train-charlm": "words", "train-wordlm": "sentences"}
 
 
 class Sampler(Protocol):
@@ -40,6 +45,10 @@ class Figure:
 
     value: float
     margin: float
+
+    def says(self) -> str:
+        """The figure for a person."""
+        return f"{self.value:.3f} ± {self.margin:.3f}"
 
     def to_json(self) -> dict:
         return {"value": self.value, "margin": self.margin}
@@ -66,12 +75,32 @@ class Comparison:
     findings: Sequence[Finding]
 
 
+def kind_of(run: Run) -> str:
+    """What the run makes: images, words or sentences. Raises StoredError where it makes neither, or does not say."""
+    kind = KINDS.get(run.config.get("command"))
+    if kind is None:
+        raise StoredError(f"{run.path} does not say which command trained it; give runs of {', '.join(KINDS)}")
+    return kind
+
+
+def primary_of(run: Run) -> Path | None:
+    """The model that the run's cohort was measured with, if it is still there."""
+    path = run.config.get("cohort", {}).get("primary")
+    return Path(path) if path is not None and Path(path).is_dir() else None
+
+
 def compare(
-    a: ImageSampler, b: ImageSampler, primary: Classifier | None, count: int = 500, seed: int = 0
+    a: ImageSampler,
+    b: ImageSampler,
+    primary: Classifier | None,
+    count: int = COUNT,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare two samplers on `count` samples each, drawn independently for the test and the figures.
 
-    `primary` adds class mix and confidence. Raises ComparisonError where image or latent sizes differ.
+    `primary` adds class mix and confidence; `names` are those of the runs by default. Raises ComparisonError where
+    image or latent sizes differ.
     """
     if a.latent_size != b.latent_size:
         raise ComparisonError("the runs have latents of different size, so no latent shows on both sides")
@@ -80,7 +109,7 @@ def compare(
         raise ComparisonError("the runs make images of different size")
     if primary is not None and not _fits(primary, drawn[0]):
         raise ComparisonError("the primary model takes images of another size")
-    a_name, b_name = names_of([a, b])
+    a_name, b_name = names or names_of([a, b])
     found = [inversion(drawn[0], drawn[1], a_name, b_name)]
     return Comparison(
         _side(a, a_name, drawn[0], primary, seed),
@@ -100,6 +129,20 @@ def _side(sampler: ImageSampler, name: str, drawn: np.ndarray, primary: Classifi
         figures["confidence"] = _mean(likely.values.numpy())
         mix = [_mean((likely.indices.numpy() == label).astype(float)) for label in range(logits.shape[1])]
     return Side(name, sampler.round, sample_images(sampler.generator, SHOWN, seed), figures, mix)
+
+
+def side_alone(sampler: ImageSampler, name: str, primary: Classifier | None, count: int = COUNT, seed: int = 0) -> Side:
+    """One run that is held against nothing, with the samples and figures of the left side of a comparison."""
+    drawn = sample_images(sampler.generator, count, seed, "left")
+    if primary is not None and not _fits(primary, drawn):
+        raise ComparisonError("the primary model takes images of another size")
+    return _side(sampler, name, drawn, primary, seed)
+
+
+def likeliest(mix: Sequence[Figure]) -> str:
+    """The three classes that the primary model sees most often."""
+    ranked = sorted(range(len(mix)), key=lambda label: -mix[label].value)[:3]
+    return ", ".join(f"{label}: {mix[label].value:.0%}" for label in ranked)
 
 
 def _mean(values: np.ndarray) -> Figure:

@@ -78,7 +78,7 @@ def epsilon_curves(
 def epsilon_chart(curves: Sequence[Curve], width: int) -> Text:
     """The curves in braille dots on a logarithmic scale, at most `width` characters wide; the plan's own in bold."""
     columns = max(10, width - _LEFT - _RIGHT)
-    low, high = _range(curves)
+    low, high = shown_range(curves)
     dots = np.zeros((_HEIGHT, columns), dtype=np.int64)
     planned = np.zeros((_HEIGHT, columns), dtype=bool)
     ends = []
@@ -114,7 +114,7 @@ def save_epsilon_plot(path: Path, curves: Sequence[Curve], delta: float) -> Path
         raise RequestError(f"{path}: pictures are PNG, so give a name that ends in .png")
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    low, _ = _range(curves)
+    low, _ = shown_range(curves)
     for curve in curves:
         values = np.maximum(curve.epsilon, low)
         label = f"{curve.noise_multiplier:.3g}" + (" (the plan)" if curve.planned else "")
@@ -131,7 +131,7 @@ def save_epsilon_plot(path: Path, curves: Sequence[Curve], delta: float) -> Path
     return path
 
 
-def _range(curves: Sequence[Curve]) -> tuple[float, float]:
+def shown_range(curves: Sequence[Curve]) -> tuple[float, float]:
     """The smallest and largest epsilon to show, both above 0 and apart."""
     values = [value for curve in curves for value in curve.epsilon]
     high = max(values) or 1.0

@@ -4,6 +4,7 @@ Pictures show the data's own polarity: 1.0 is white.
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,13 @@ def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path, "PNG")
     return path
+
+
+def png_of(image: np.ndarray) -> bytes:
+    """One image [C, H, W] in [0, 1] as a grey PNG of its own size."""
+    file = BytesIO()
+    Image.fromarray(np.rint(image.mean(axis=0) * 255).astype(np.uint8)).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def in_terminal(console: Console, panes: Sequence[np.ndarray], rows: int = 3) -> Text:

@@ -20,6 +20,12 @@ class TwoSample:
         """Whether chance alone would do as well in fewer than one of a hundred comparisons."""
         return self.p_value < 0.01
 
+    def says(self) -> str:
+        """The test in one line for a person."""
+        verdict = "the sets differ" if self.differ else "no difference shown"
+        chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+        return f"{verdict} (accuracy {self.accuracy:.2f} on {self.held_out} held out, {chance})"
+
 
 def two_sample_test(a: np.ndarray, b: np.ndarray, seed: int = 0) -> TwoSample:
     """Classifier two-sample test of samples `a` and `b` [n, ...], drawn independently of each other.

@@ -121,8 +121,8 @@ class PrivacyStatement:
             said.append(ledger_line(self.ledger))
         others = (
             "No ledger: other runs on these users are not counted."
-            if self.ledger is None
-            else "All plans on this population are in its ledger."
+            if self.ledger is None and any(part.ledger is None for part in self.parts or [self])
+            else f"All plans on {'this' if not self.parts else 'each'} population are in its ledger."
         )
         said.append(f"Not covered: timing, traffic, file sizes, drop-out patterns. {others}")
         return said

@@ -157,6 +157,15 @@ def test_an_epsilon_of_zero_still_says_that_something_was_released():
     assert "do not change, but for a chance of" in quiet.sentence()
 
 
+def test_runs_together_are_without_a_ledger_only_where_one_of_them_is():
+    kept = stated(ledger={"spent": {"epsilon": 1.0, "delta": 1e-7}, "budget": None, "left": None, "rule": "added up"})
+    together = compose([kept, kept], exclusive=False, accountant="rdp")
+    assert "All plans on each population are in its ledger." in together.lines()[-1]
+    together = compose([kept, stated()], exclusive=False, accountant="rdp")
+    assert "No ledger: other runs on these users are not counted." in together.lines()[-1]
+    assert "No ledger" in stated().lines()[-1] and "All plans on this population" in kept.lines()[-1]
+
+
 def test_runs_together_say_the_plan_of_each_and_the_delta_against_the_largest_population():
     one = stated(runs=["a"], delta=0.01)
     other = stated(SampledGaussian(2.0, 0.008, 10), runs=["b"], population=50, delta=0.01)

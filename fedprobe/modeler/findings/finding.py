@@ -21,6 +21,11 @@ class Finding:
     says: str
     evidence: str
 
+    @property
+    def margin(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
     def to_json(self) -> dict:
         return asdict(self)
 

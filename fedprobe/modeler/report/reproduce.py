@@ -1,0 +1,55 @@
+"""The command that trains a run again, from what the run itself says."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fedprobe.runs import Run
+
+# What a preset decides alone: no option says it.
+_PRESET_ALONE = ("peepholes", "tied", "held_out")
+_RULE = ("below", "above", "min_examples", "share")
+
+
+def command_of(run: Run) -> list[str]:
+    """The command line that trained the run, every hyperparameter spelled out; quoted, an option beside its value.
+
+    On private data it is a new plan with new noise, at a new cost; in a simulation without noise it gives the same run.
+    """
+    config = run.config
+    cohort, rule = config["cohort"], config["cohort"]["rule"]
+    given = {"method": config.get("method")}
+    if config["command"] != "train-classifier":
+        given |= {"cohort": rule["criterion"], **{name: rule.get(name) for name in _RULE}}
+        given |= {"primary": cohort.get("primary"), "vocabulary": _vocabulary(run, config)}
+        given |= config.get("text") or {}
+    else:
+        given |= {"classes": config["architecture"]["classes"]}
+    given["preset"] = config["preset"]
+    given |= {name: value for name, value in config["training"].items() if name not in _PRESET_ALONE}
+    given |= {name: config.get(name) for name in ("population", "participation", "delta", "accountant", "seed")}
+    merged = ["--merge-case"] if config["architecture"].get("merge_case") else []
+    return [_quoted("fedprobe", config["command"], *config["shards"]), *_options(given | {"output": run.path}), *merged]
+
+
+def report_command(paths: Sequence[Path], **given: object) -> list[str]:
+    """The command line of a report on `paths`, with those options that were `given`."""
+    return [_quoted("fedprobe", "report"), *map(_quoted, paths), *_options(given)]
+
+
+def _options(given: Mapping[str, object]) -> list[str]:
+    return [
+        _quoted(f"--{name.replace('_', '-')}", value)
+        for name, value in given.items()
+        if value is not None and not isinstance(value, bool)
+    ]
+
+
+def _quoted(*words: object) -> str:
+    return shlex.join(map(str, words))
+
+
+def _vocabulary(run: Run, config: dict) -> str | None:
+    if config["command"] == "train-wordlm":
+        return str(run.path / "vocabulary.txt")
+    return config["cohort"].get("vocabulary")

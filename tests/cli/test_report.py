@@ -1,0 +1,99 @@
+"""`fedprobe report`: one file from run directories alone."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+import typer
+
+from fedprobe.cli.main import app
+from fedprobe.modeler.report.reproduce import command_of
+from fedprobe.runs import Run
+
+
+def test_it_needs_neither_shards_nor_ledger(fedprobe, copied):
+    for gone in ("shards", "primary", "cohorts"):
+        shutil.rmtree(copied / gone)
+    done = fedprobe("report", "runs/high", "runs/low", "-n", "40", "--json")
+    assert (done.code, done.err) == (0, "")
+    value = done.json
+    assert value["schema"] == "fedprobe.report/1"
+    assert value["file"] == "runs/report-high-low.html"
+    file = copied / value["file"]
+    assert value["bytes"] == file.stat().st_size
+    assert [(run["given"], run["kind"], run["round"]) for run in value["runs"]] == [
+        ("runs/high", "images", 3),
+        ("runs/low", "images", 3),
+    ]
+    assert value["runs"][1]["cohort"] == {"criterion": "low-accuracy", "below": 0.882}
+    assert (value["privacy"]["epsilon"], value["privacy"]["epsilon_is"]) == (None, "infinite")
+    page = file.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and "Without noise there is no guarantee" in page
+
+
+def test_the_same_command_writes_the_same_file(fedprobe, copied):
+    command = ("report", "runs/high", "runs/low", "--primary", "primary", "-n", "40", "-q")
+    assert fedprobe(*command, "-o", "one/r.html").code == 0
+    assert fedprobe(*command, "-o", "two/r.html").code == 0
+    assert (copied / "one" / "r.html").read_bytes() == (copied / "two" / "r.html").read_bytes()
+    assert "confidence" in (copied / "one" / "r.html").read_text()
+
+
+def test_text_alone_or_beside_images_and_a_run_alone(fedprobe, copied_text):
+    done = fedprobe("report", "runs/words", "-n", "1000", "-o", "r.html")
+    assert (done.code, done.err) == (0, "")
+    assert "report     r.html" in done.out and "epsilon    infinite" in done.out
+    runs = [f"runs/{name}" for name in ("sentences", "broken-sentences", "words", "broken-words")]
+    done = fedprobe("report", *runs, "-n", "1000", "--top", "3", "-o", "r.html", "--json")
+    assert done.code == 0, done.err
+    assert [run["kind"] for run in done.json["runs"]] == ["sentences", "sentences", "words", "words"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "RUN..."),
+        (["nowhere"], 2, "is not a run"),
+        (["runs/high", "shards"], 2, "is not a run"),
+        (["runs/high", "-o", "r.png"], 2, "ends in .html"),
+        (["runs/high", "-o", "runs/high"], 2, "ends in .html"),
+        (["runs/high", "-n", "3"], 2, "--count"),
+        (["runs/high", "--primary", "nowhere"], 3, "nothing is there"),
+        (["runs/high", "-o", "shards/patches.h5/r.html"], 2, "choose another place"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(fedprobe, copied, leaves_nothing, arguments, code, words):
+    with leaves_nothing():
+        done = fedprobe("report", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.line
+
+
+def test_a_damaged_run_is_refused(fedprobe, copied):
+    config = copied / "runs" / "low" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"training": 3}))
+    done = fedprobe("report", "runs/high", "runs/low", "-n", "40")
+    assert done.code == 3 and done.line.endswith("train again")
+
+
+def test_the_command_that_it_gives_trains_the_run_again(fedprobe, copied):
+    (copied / "new").mkdir()
+    words = shlex.split(" ".join(command_of(Run(copied / "runs" / "low"))))
+    words[words.index("--output") + 1] = "new/low"
+    done = fedprobe(*words[1:], "--workers", "1", "--no-progress", "-q")
+    assert done.code == 0, done.err
+    before, after = (Run(copied / name / "low") for name in ("runs", "new"))
+    assert before.config["training"] == after.config["training"]
+    tensors = [run.load()[0] for run in (before, after)]
+    assert all(value.equal(tensors[1][name]) for name, value in tensors[0].items()), "without noise, to the last bit"
+
+
+def test_every_option_of_the_commands_that_it_gives_exists(walked, walked_text):
+    known = typer.main.get_command(app).commands
+    runs = [*(walked / "runs").iterdir(), *(walked_text / "runs").iterdir()]
+    for path in runs:
+        _, command, *words = shlex.split(" ".join(command_of(Run(path))))
+        options = {option for parameter in known[command].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options

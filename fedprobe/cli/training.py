@@ -274,13 +274,16 @@ def decide(out: Output, dataset, cohort: str, primary: Path | None, vocabulary: 
 
 @contextmanager
 def measuring(out: Output, dataset) -> Iterator[Callable[[int], None]]:
-    """Progress over a data set's users: their number where it is public, a percentage where it is not."""
+    """Progress over a data set's users where their number is public.
+
+    Where it is not, not even a percentage: users are measured so many at once, and it would tell of how many.
+    """
     if dataset.population is not None and dataset.population.kind == "simulation":
         with out.progress("measuring", len(dataset), "users") as advance:
             yield advance
         return
-    with out.progress("measuring", 100, "%") as advance:
-        yield lambda users: advance(100 * users // max(1, len(dataset)))
+    with out.waiting("measuring"):
+        yield lambda users: None
 
 
 def rule_of(cohort: str, vocabulary: Path | None, options: dict, seed: int):

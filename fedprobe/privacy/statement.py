@@ -120,9 +120,10 @@ class PrivacyStatement:
 
     def _plan(self) -> str:
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
+        rounds = "1 round" if self.rounds_planned == 1 else f"{self.rounds_planned} rounds"
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
-            f"{self.rounds_planned} rounds planned{opened}; noise multiplier {self.noise_multiplier:g}"
+            f"{rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
         )
 
     def _method(self) -> str:

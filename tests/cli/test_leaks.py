@@ -35,7 +35,8 @@ USERS, LOW, DRAWN, TEXT_USERS, FAULTY = 137, 61, 83, 149, 97
 HIGH = USERS - LOW
 COUNTS = {str(count) for count in (USERS, LOW, HIGH, DRAWN, TEXT_USERS, FAULTY, FAULTY + 3)}
 STREET, WORD, ATTRIBUTE, RAISED = "Oak Street", "oak-street", "Zwiebelcanary", "Quittecanary"
-STRINGS = (STREET, WORD, ATTRIBUTE, RAISED, "№")
+# Long ones: three bytes would turn up in a picture by chance.
+STRINGS = (STREET, WORD, ATTRIBUTE, RAISED)
 PIXELS = np.array([0.7316423, 0.1928371, 0.5647382, 0.9081726, 0.3141593, 0.6021357], np.float32)
 # The folders that hold data, and what fedprobe keeps beside them.
 DATA = ("data", "text", "struck", "struck-text", "bad")

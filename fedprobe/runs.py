@@ -286,11 +286,12 @@ def statement_together(runs: Sequence[Run], delta: float | None = None, accounta
     """What several runs together may reveal about one user.
 
     Two runs compose in parallel only where their cohorts' rules exclude each other under one frozen measurement of
-    one population; otherwise everything composes.
+    one population; otherwise everything composes, which bounds the parts of one study and is indicative of others.
     """
     return compose(
         [run.statement(delta, accountant) for run in runs],
         exclusive=len(runs) == 2 and _share_nobody(*runs),
+        planned_together=None not in (studies := {run.privacy.get("study") for run in runs}) and len(studies) == 1,
         accountant=accountant,
         delta=delta,
     )

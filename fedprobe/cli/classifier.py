@@ -250,12 +250,14 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         kept, held_out = hold_out(dataset, HELD_OUT, seed)
         decided, to_test = replace(decided, members=kept), (dataset, held_out)
     planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    # Outside of flags(), which shows what a ValueError says: this looks at the data.
+    described = decided.to_json(dataset)
     with flags():
         declaration = Declaration(
             command=COMMAND,
             training=planned,
             networks=config,
-            cohort=decided.to_json(dataset),
+            cohort=described,
             population=counted,
             conditional_on=None,
             delta=delta,

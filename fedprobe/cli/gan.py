@@ -138,7 +138,7 @@ def train_gan(
     planned = training.asked((one_round_presets if one_round else gan_presets).PRESETS, preset, given)
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
-        known = None if cohort == "random" or context.obj.provenance in ("public", "dp") else "primary model"
+        known = None if cohort == "random" or context.obj.provenance == "public" else "primary model"
         training.dry_run(out, context, planned, given, cohort, known)
         return
     check_output(output, resume)
@@ -164,14 +164,17 @@ def train_gan(
         out, dataset, cohort, primary or context.obj.primary, None, options, seed=seed, device=device
     )
     planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    # Outside of flags(), which shows what a ValueError says: these look at the data.
+    described = decided.to_json(dataset)
+    conditional_on = decided.conditional_on(dataset, context.obj.provenance, ground.ledger)
     with flags():
         declaration = Declaration(
             command="train-gan",
             training=planned,
             networks=planned.networks(dataset.shape),
-            cohort=decided.to_json(dataset),
+            cohort=described,
             population=population if one_round else counted,
-            conditional_on=decided.conditional_on(dataset, context.obj.provenance),
+            conditional_on=conditional_on,
             delta=delta,
             accountant=accountant,
             method=method,

@@ -213,16 +213,18 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
     codec = Bytes() if words is None else words
     planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    # Outside of flags(), which shows what a ValueError says: these look at the data.
+    described = decided.to_json(dataset)
+    known = decided.conditional_on(dataset, provenance, ground.ledger)
+    conditional_on = known if words is None else vocabulary_known(dataset, words, provenance)
     with flags():
         declaration = Declaration(
             command=command,
             training=planned,
             networks=planned.networks(codec.symbols),
-            cohort=decided.to_json(dataset),
+            cohort=described,
             population=counted,
-            conditional_on=decided.conditional_on(dataset, provenance)
-            if words is None
-            else vocabulary_known(dataset, words, provenance),
+            conditional_on=conditional_on,
             delta=delta,
             accountant=given["accountant"],
             method=given["method"],

@@ -156,16 +156,17 @@ def _show(out: Output, value: dict) -> None:
     for name in ("when", "who", "what", "epsilon", "delta", "rounds"):
         table.add_column(name, justify="right" if name in ("epsilon", "delta", "rounds") else "left", no_wrap=False)
     for entry in value["entries"]:
-        what = entry["about"].get("study") or Path(entry["about"].get("run", "")).name
+        about = entry["about"]
+        of = about.get("study") or Path(about.get("run", "")).name
         planned = sum(event["rounds"] for event in entry["events"])
-        settled = " (closed)" if entry["settled_at"] else ""
+        what = [entry["what"], of, "(closed)" if entry["settled_at"] else ""]
         table.add_row(
             entry["declared_at"][:16].replace("T", " "),
             entry["who"],
-            f"{entry['what']} {what}{settled}".strip(),
+            " ".join(word for word in what if word),
             _number(entry["epsilon"]),
             f"{entry['delta']:.2g}",
-            f"{entry['rounds_opened']}/{planned}" if entry["rounds_opened"] or "run" in entry["about"] else "-",
+            f"{entry['rounds_opened']}/{planned}" if entry["rounds_opened"] or "run" in about else "-",
         )
     out.print(table)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fedprobe.modeler.printable import one_line
 
@@ -62,6 +62,19 @@ class Output:
         """The command's JSON, on stdout."""
         if self.as_json:
             print(json.dumps(value, indent=2))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Show that something goes on, and not how far it is or of how much: on private data either would tell."""
+        if self.lines:
+            self.stderr.print(f"  {what}", soft_wrap=True)
+        if not self.bars:
+            yield
+            return
+        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
+        with Progress(*columns, console=self.stderr) as bar:
+            bar.add_task(what, total=None)
+            yield
 
     @contextmanager
     def progress(

@@ -88,7 +88,7 @@ def privacy(
         from fedprobe.modeler.epsilon_plot import epsilon_chart
 
         out.row("", "")
-        out.row("rounds", "epsilon against rounds, for this and other noise multipliers z")
+        out.row("rounds", "epsilon (logarithmic) against rounds, for this and other noise multipliers z")
         out.print(epsilon_chart(curves, out.stdout.width))
         out.row("picture", str(plot))
         more["plot"] = {"file": str(plot), "curves": [curve.to_json() for curve in curves]}

@@ -179,7 +179,7 @@ def select(
         cost = {"epsilon": 0.0, "delta": 0.0}
     else:
         totals = found.ledger.totals() | {"before": before}
-        statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance), totals)
+        statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance, found.ledger), totals)
         out.row("release", _RELEASE + (f", a part of the study {study}" if study else ""))
         out.statement(statement)
         cost = {name: value[name] for name in ("epsilon", "delta", "noise_multiplier", "ledger_entry")}
@@ -292,7 +292,7 @@ def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentil
         out.row("epsilon", "0: " + ("nothing is released" if found.private else "a simulation is charged nothing"))
         out.object(value | {"epsilon": 0.0, "delta": 0.0})
         return
-    public = not rule.needs_primary or context.obj.provenance in ("public", "dp")
+    public = not rule.needs_primary or context.obj.provenance == "public"
     totals = found.ledger.totals()
     before = totals["spent"]
     cost = epsilon([plan.event], plan.delta).value

@@ -15,6 +15,8 @@ from fedprobe.cli.output import Output
 
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
+# Options of cohorts that the primary model decides.
+_MEASURED = ("below", "above", "min_examples", "share")
 
 
 def asked(presets: dict, preset: str, given: dict) -> object:
@@ -76,11 +78,16 @@ def check_output(output: Path | None, resume: bool) -> None:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a training stands on before any shard is opened: paths, population, ledger, and where the record lies."""
+    """What a training stands on before any shard is opened: paths, population, ledger, and where the record lies.
+
+    `primary` is fedprobe.toml's.
+    """
 
     paths: list[str]
     population: object
     ledger: object
+    record: Path | None = None
+    primary: Path | None = None
 
     @property
     def private(self) -> bool:
@@ -96,7 +103,8 @@ def ground(context: typer.Context, shards: list[str] | None, record: Path | None
     paths = shards_of(shards, context)
     files = expand(paths)
     population = require_registered(lookup(files, record), what)
-    return Ground(paths, population, ledger_of(population, files, record, context.obj.budget))
+    ledger = ledger_of(population, files, record, context.obj.budget)
+    return Ground(paths, population, ledger, record, context.obj.primary)
 
 
 def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
@@ -191,7 +199,6 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     Returns the plan and N_hat, None where it is the cohort's exact count (a simulation). A resumed run has its rounds
     reserved, and what else it takes is reserved when it goes on; a study has its parts.
     """
-    from fedprobe.clients.cohorts import cell_of
     from fedprobe.privacy.statement import default_delta
 
     population = public_population(ground, cohort, given)
@@ -204,9 +211,22 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     if given.get("study") is None and not given["resume"]:
         with flags():
             event = event_of(planned, name, population)
-        cell = cell_of(Path(cohort)) if _is_file(cohort) else None
-        ground.ledger.require_room(command, [event], delta=delta, cell=cell)
+        ground.ledger.require_room(command, [event], delta=delta, cell=_cell_ahead(ground, given, cohort))
     return planned, population
+
+
+def _cell_ahead(ground: Ground, given: dict, cohort: str):
+    """The users that `cohort` can hold, as far as it is known before anything is read; None for anybody."""
+    from fedprobe.clients.cohorts import cell_of, frozen_cell
+    from fedprobe.clients.data.shards import expand
+
+    if _is_file(cohort):
+        return cell_of(Path(cohort))
+    primary = given.get("primary") or ground.primary
+    if primary is None or cohort not in ("low-accuracy", "high-accuracy"):
+        return None
+    rule = rule_of(cohort, None, {name: given.get(name) for name in _MEASURED}, given["seed"])
+    return frozen_cell(rule, expand(ground.paths), ground.population, ground.record, primary)
 
 
 def counted(ground: Ground, planned, given: dict, public: int | None, decided) -> tuple[object, int, float]:
@@ -262,11 +282,11 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
     out.statement(statement)
     value = statement.to_json()
     if ledger is not None:
-        spent, cost = ledger["spent"]["epsilon"], value["epsilon"]
-        after = None if spent is None or cost is None else spent + cost
+        after = found.ledger.spent_with(statement.bound.value, delta, _cell_ahead(found, given, cohort)).to_json()
+        before = _said(ledger["spent"]["epsilon"])
         budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
-        out.row("ledger", f"epsilon {_said(spent)} before, {_said(after)} after{budget}; nothing was reserved")
-        value["ledger"] = {**ledger, "after": {"epsilon": after, "delta": ledger["spent"]["delta"] + delta}}
+        out.row("ledger", f"epsilon {before} before, {_said(after['epsilon'])} after{budget}; nothing was reserved")
+        value["ledger"] = {**ledger, "after": after}
     out.object(value)
 
 
@@ -310,13 +330,16 @@ def decide(out: Output, dataset, cohort: str, primary: Path | None, vocabulary: 
 
 @contextmanager
 def measuring(out: Output, dataset) -> Iterator[Callable[[int], None]]:
-    """Progress over a data set's users: their number where it is public, a percentage where it is not."""
+    """Progress over a data set's users where their number is public.
+
+    Where it is not, not even a percentage: users are measured so many at once, and it would tell of how many.
+    """
     if dataset.population is not None and dataset.population.kind == "simulation":
         with out.progress("measuring", len(dataset), "users") as advance:
             yield advance
         return
-    with out.progress("measuring", 100, "%") as advance:
-        yield lambda users: advance(100 * users // max(1, len(dataset)))
+    with out.waiting("measuring"):
+        yield lambda users: None
 
 
 def rule_of(cohort: str, vocabulary: Path | None, options: dict, seed: int):

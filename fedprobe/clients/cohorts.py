@@ -6,7 +6,7 @@ that is frozen beside the data, which the file names by a random id.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from fedprobe.clients.selection import (
     accuracy_histogram,
     count_oov,
     decide,
+    frozen_measurement,
     is_private,
     measure,
     membership_histogram,
@@ -39,7 +40,8 @@ from fedprobe.privacy.histogram import (
     at_least_one,
     membership_histogram_of,
 )
-from fedprobe.privacy.population import require_registered, tighter, write_json
+from fedprobe.privacy.ledger import Ledger
+from fedprobe.privacy.population import Population, require_registered, tighter, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
@@ -79,12 +81,15 @@ class Cohort:
         """A hash of each member's id, which stands for her where a draw must be reproducible."""
         return [key(dataset.user_id(int(user))) for user in self.members.users]
 
-    def conditional_on(self, dataset: FederatedDataset, provenance: str | None = None) -> str | None:
+    def conditional_on(
+        self, dataset: FederatedDataset, provenance: str | None = None, ledger: Ledger | None = None
+    ) -> str | None:
         """What decided the cohort and may know these users, if anything: an epsilon covers only what is learned beyond.
 
         A `primary model` does unless it was fixed independently of these users or is itself a DP release: one that was
         trained in the clear on this very population does, and one that its folder, the population's record or
-        `provenance` (what the modeler says of it) calls `conditional`. For a `vocabulary` see `vocabulary_known`. The
+        `provenance` (what the modeler says of it) calls `conditional`. What is called `dp` is believed only of a run
+        whose rounds were opened in this population's `ledger`. For a `vocabulary` see `vocabulary_known`. The
         `thresholds` do where they are exact figures of a population that has become private since.
         """
         if self.vocabulary is not None:
@@ -95,7 +100,8 @@ class Cohort:
         described = description.get("provenance", "conditional")
         in_the_clear = description.get("population") == dataset.population.id and described != "dp"
         said = tighter(provenance, described, dataset.population.provenance)
-        known = ["primary model"] if in_the_clear or said == "conditional" else []
+        released = ledger is not None and ledger.opened(str(description.get("run_id"))) > 0
+        known = ["primary model"] if in_the_clear or said == "conditional" or (said == "dp" and not released) else []
         if is_private(dataset) and self.thresholds_are == "exact-simulation":
             known.append("thresholds")
         return " and the ".join(known) or None
@@ -327,6 +333,20 @@ def cell_of(path: Path) -> Cell | None:
         return Cell.of(CohortRule(**value["rule"]), value["measurement"])
     except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path) from error
+
+
+def frozen_cell(
+    rule: CohortRule, paths: Sequence[Path], population: Population, record: Path | None, primary: Path
+) -> Cell | None:
+    """The users that `rule` can select, if the shards at `paths`, which stay closed, were measured with `primary`.
+
+    For a look ahead only. None where they were not, too: a measurement that is still to come shares no cell with any
+    entry, so that its plan costs as much as one on everybody.
+    Raises StoredError for a damaged model.
+    """
+    _, description = load_primary(primary)
+    frozen = frozen_measurement(paths, population, record, description["tensors_sha256"])
+    return None if frozen is None else Cell.of(rule, frozen.id)
 
 
 def _read(path: Path) -> dict:

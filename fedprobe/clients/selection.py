@@ -23,7 +23,7 @@ from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
 from fedprobe.models.classifier import Classifier, merge_case, predict
 from fedprobe.models.vocabulary import Vocabulary
 from fedprobe.privacy.histogram import GaussianHistogram
-from fedprobe.privacy.population import name_of, write_json
+from fedprobe.privacy.population import Population, folder_of, name_of, write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
@@ -196,12 +196,8 @@ def measure(
     """
     require_fit(dataset, primary)
     config = primary.config
-    snapshot = {
-        "primary": primary_id,
-        "shards": [[name_of(path, dataset.record), *stamp(path)] for path in dataset.paths],
-    }
-    folder = None if dataset.folder is None else dataset.folder / "measurements"
-    frozen = None if folder is None else _find(folder, snapshot)
+    population = dataset.population
+    frozen = None if population is None else frozen_measurement(dataset.paths, population, dataset.record, primary_id)
     if frozen is not None:
         on_users(len(dataset))
         return frozen
@@ -220,9 +216,17 @@ def measure(
         np.concatenate(correct),
         np.concatenate([[0], np.cumsum(np.where(sound, dataset.examples, 0))]),
     )
-    if folder is not None:
+    if population is not None:
+        folder, snapshot = _snapshot(dataset.paths, population, dataset.record, primary_id)
         _freeze(folder, snapshot, measurement)
     return measurement
+
+
+def frozen_measurement(
+    paths: Sequence[Path], population: Population, record: Path | None, primary_id: str
+) -> Measurement | None:
+    """What was frozen about this very snapshot of the shards at `paths`, which are not opened; None if nothing was."""
+    return _find(*_snapshot(paths, population, record, primary_id))
 
 
 def decide(
@@ -303,6 +307,12 @@ def _by_example(measurement: Measurement, wanted: bool, least: int) -> Members:
             users.append(user)
             rows.append(chosen)
     return Members(np.array(users, np.int64), rows)
+
+
+def _snapshot(paths: Sequence[Path], population: Population, record: Path | None, primary_id: str) -> tuple[Path, dict]:
+    """Where measurements of a population are frozen, and what tells the one by this model of shards as they are now."""
+    shards = [[name_of(path, record), *stamp(path)] for path in paths]
+    return folder_of(population, paths[0], record) / "measurements", {"primary": primary_id, "shards": shards}
 
 
 def _find(folder: Path, snapshot: dict) -> Measurement | None:

@@ -60,7 +60,8 @@ def epsilon_curves(
         raise RequestError("the paper's arithmetic is no bound to draw; use --accountant auto")
     if noise_multiplier == 0 or event.rounds == 0:
         raise RequestError("without noise, or without rounds, there is nothing to draw")
-    rounds = sorted({1, *(round(count) for count in np.linspace(0, event.rounds, _POINTS + 1))} - {0})
+    # Closer together at the start, where the curves bend.
+    rounds = sorted({1, *(round(event.rounds * share**2) for share in np.linspace(0, 1, _POINTS + 1))} - {0})
     curves = []
     for factor in _FACTORS:
         z = noise_multiplier * factor
@@ -120,12 +121,14 @@ def save_epsilon_plot(path: Path, curves: Sequence[Curve], delta: float) -> Path
         label = f"{curve.noise_multiplier:.3g}" + (" (the plan)" if curve.planned else "")
         axes.plot(curve.rounds, values, marker="o", ms=3, lw=2 if curve.planned else 1, label=label)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("rounds")
     axes.set_ylabel(f"epsilon at delta {delta:.3g}")
     axes.set_xlim(left=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", lw=0.4)
-    axes.legend(frameon=False, title="noise multiplier")
+    # Beside the curves, in their order from above.
+    axes.legend(frameon=False, title="noise multiplier", loc="center left", bbox_to_anchor=(1, 0.5))
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)
     return path

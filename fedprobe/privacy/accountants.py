@@ -203,8 +203,9 @@ def _prv(events: Sequence[SampledGaussian], delta: float) -> float:
     accountant = PRVAccountant()
     accountant.history = [(event.noise_multiplier, event.sampling_probability, event.rounds) for event in events]
     try:
-        # It warns where the Renyi DP bound that its range comes from is loose: then the range is only larger.
-        with warnings.catch_warnings():
+        # It warns where the Renyi DP bound that its range comes from is loose: then the range is only larger. Without
+        # sampling it takes the logarithm of 0, which is -inf, as it should be.
+        with warnings.catch_warnings(), np.errstate(divide="ignore"):
             warnings.simplefilter("ignore", UserWarning)
             value = accountant.get_epsilon(delta, eps_error=_PRV_ERROR)
     except (ValueError, RuntimeError) as error:

@@ -155,21 +155,6 @@ class ReleasedHistogram:
         (nearest,) = np.nonzero(np.isclose(distance, distance.min(), rtol=0, atol=1e-12))
         return self.edges[nearest[(len(nearest) - 1) // 2]]
 
-    def merged(self, bins: int) -> "ReleasedHistogram":
-        """The same in `bins` equal bins of [0, 1]; what lies at its ends is in the first and last one.
-
-        Its `noise_multiplier` is the largest standard error of a merged count.
-        """
-        wide = np.arange(bins + 1) / bins
-        if self.right_closed:
-            places = np.searchsorted(wide, self.edges[1:], side="left") - 1
-        else:
-            places = np.searchsorted(wide, self.edges[:-1], side="right") - 1
-        places = np.clip(places, 0, bins - 1)
-        counts = np.bincount(places, weights=self.counts, minlength=bins)
-        error = self.noise_multiplier * math.sqrt(np.bincount(places).max())
-        return ReleasedHistogram(tuple(wide.tolist()), tuple(counts.tolist()), error, self.right_closed)
-
     def to_json(self) -> dict:
         """`edges`, `counts`, which side of a bin belongs to it, and whether the counts are exact or noised."""
         counts = [round(count) if self.exact else round(count, 3) for count in self.counts]

@@ -155,6 +155,15 @@ class Ledger:
         with self._connected() as ledger:
             return max(0, self._reserved(ledger, run) - _opened(ledger, run))
 
+    def opened(self, run: str) -> int:
+        """How many rounds of `run` were opened; 0 for a run that is not of this population."""
+        with self._connected() as ledger:
+            return _opened(ledger, run)
+
+    def spent_with(self, epsilon: float, delta: float, cell: Cell | None = None) -> Spent:
+        """What all entries and one of this cost, which is not reserved, would cost together."""
+        return together([*self.entries(), Entry("", "", (), epsilon, delta, cell)])
+
     @contextmanager
     def rounds_of(self, run: str) -> Iterator["Rounds"]:
         """Open rounds of `run` over one connection; the process must not fork while it is open."""

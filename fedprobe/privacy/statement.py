@@ -37,6 +37,7 @@ class PrivacyStatement:
     the one that was asked for. `conditional_on` names what was made of these very users and decided who or what was
     trained on: the figure covers only what is learned beyond it. None where there is no such thing. `ledger` holds
     the population's totals: `spent`, `budget` and `left` (None without one), `rule`, and `before` where known.
+    `indicative`: composed as if planned together what may have been chosen one after another; the ledger adds up.
     """
 
     bound: Epsilon
@@ -54,6 +55,7 @@ class PrivacyStatement:
     participation: str = "poisson"
     noise_multiplier: float | None = None
     ledger: dict | None = None
+    indicative: bool = False
 
     @property
     def threshold_delta(self) -> float:
@@ -89,6 +91,7 @@ class PrivacyStatement:
             "conditional_on": self.conditional_on,
             "simulation": self.simulation,
             "composition": self.composition,
+            "indicative": self.indicative,
             "ledger": self.ledger,
             "runs": list(self.runs),
         }
@@ -134,10 +137,10 @@ class PrivacyStatement:
 
     def _plan(self) -> str:
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
-        rounds = "round" if self.rounds_planned == 1 else "rounds"
+        rounds = "1 round" if self.rounds_planned == 1 else f"{self.rounds_planned} rounds"
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
-            f"{self.rounds_planned} {rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
+            f"{rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
             f"{threshold_share(self.threshold_delta)}"
         )
 
@@ -196,6 +199,7 @@ def compose(
     statements: Sequence[PrivacyStatement],
     *,
     exclusive: bool,
+    planned_together: bool = False,
     accountant: str = "auto",
     ledger: dict | None = None,
     delta: float | None = None,
@@ -203,7 +207,8 @@ def compose(
     """Account for several runs together at `delta`: by default the largest of theirs, and what thresholds take of it.
 
     `exclusive`: no user can be in two of the cohorts (rules.exclusive, one frozen measurement), so the larger
-    total counts (parallel composition); otherwise all of their events compose.
+    total counts (parallel composition); otherwise all of their events compose. That is a bound only if they were
+    `planned_together`, as the parts of one study are: of runs chosen one after another it is indicative.
     """
     if len(statements) == 1:
         return statements[0] if ledger is None else replace(statements[0], ledger=ledger)
@@ -217,6 +222,9 @@ def compose(
     else:
         bound = epsilon([event for events in compared for event in events], delta, accountant)
         how = f"for all {len(runs)} runs together: one person may be in each of their cohorts, so they add up"
+    indicative = not exclusive and not planned_together
+    if indicative:
+        how += "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
     participations = {statement.participation for statement in statements}
     multipliers = {statement.noise_multiplier for statement in statements}
     return PrivacyStatement(
@@ -235,6 +243,7 @@ def compose(
         participations.pop() if len(participations) == 1 else "mixed",
         multipliers.pop() if len(multipliers) == 1 else None,
         ledger,
+        indicative,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import pytest
 
 TINY = ["--users-per-round", "3", "--checkpoint-every", "1", "--workers", "1", "--no-progress"]
@@ -54,6 +55,47 @@ def test_two_cohorts_that_exclude_each_other_each_may_take_more_than_half(fedpro
         done = train(fedprobe, f"{name}.json", name, 3, 2)
         assert done.code == 0, done.err
     assert spent(fedprobe) <= 3
+
+
+def named(fedprobe, primary, side: list[str], run: str, epsilon: float, *more: str):
+    """Train on a cohort that is named on the fly."""
+    cohort = ["--cohort", f"{'low' if side[0] == '--below' else 'high'}-accuracy", *side, "--primary", primary]
+    asked = ["--target-epsilon", str(epsilon), "--rounds", "2", "-o", run]
+    return fedprobe("train-gan", "data", *cohort, *asked, *TINY, *COUNTED, *more)
+
+
+LOW, HIGH = ["--below", "0.8"], ["--above", "0.9"]
+
+
+def test_so_may_two_that_are_named_on_the_fly(fedprobe, private, primary):
+    for side, run in ((LOW, "low"), (HIGH, "high")):
+        done = named(fedprobe, primary, side, run, 3)
+        assert done.code == 0, done.err
+    assert spent(fedprobe) <= 3
+    dry = named(fedprobe, primary, LOW, "dry", 0.5, "--dry-run", "--json")
+    assert spent(fedprobe) < dry.json["ledger"]["after"]["epsilon"] <= 3.5
+
+
+def test_of_what_was_never_measured_nothing_is_read_where_it_cannot_fit(
+    fedprobe, tmp_path, write_shard, patches, primary, monkeypatch
+):
+    write_shard(tmp_path / "data" / "s.h5", patches(12, mislabelled=5))
+    fedprobe("init", "data", "--budget-epsilon", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py, "File", lambda *_: pytest.fail("a shard was opened"))
+        refused = named(fedprobe, primary, LOW, "low", 5)
+    assert refused.code == 4 and "left of 4" in refused.line
+    assert named(fedprobe, primary, LOW, "low", 3).code == 0
+    # Measured now: the other side fits, but not the same one again, nor both sides at once.
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py, "File", lambda *_: pytest.fail("a shard was opened"))
+        for side in (LOW, ["--above", "0.7"]):
+            assert named(fedprobe, primary, side, "more", 3).code == 4
+    assert named(fedprobe, primary, HIGH, "high", 3).code == 0
+    # Of shards that changed there is no measurement, and everybody may be anywhere.
+    write_shard(tmp_path / "data" / "s.h5", patches(13, mislabelled=5))
+    refused = named(fedprobe, primary, HIGH, "drifted", 3)
+    assert refused.code == 4 and spent(fedprobe) <= 3
 
 
 @pytest.mark.parametrize(

@@ -269,8 +269,9 @@ def test_a_terminal_is_not_told_how_many_users_there_are(fedprobe, private, prim
     """Forced to be a terminal, so that the bar is drawn."""
     done = fedprobe("select", "data", *LOW, primary, FORCE_COLOR="1", TTY_INTERACTIVE="1")
     assert done.code == 0
-    assert "\x1b[" in done.err and "measuring" in done.err and "%" in done.err
-    assert f"/{USERS}" not in done.err and "users" not in done.err
+    assert "\x1b[" in done.err and "measuring" in done.err
+    # Not even a share: users are measured so many at once.
+    assert "%" not in done.err and f"/{USERS}" not in done.err and "users" not in done.err
 
 
 def test_what_was_released_plans_a_training(tmp_path, fedprobe, private, primary, tiny):

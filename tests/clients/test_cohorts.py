@@ -8,6 +8,8 @@ from fedprobe.clients.cohorts import decide_cohort, read_cohort, write_cohort
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary, save_primary
+from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.ledger import create
 from fedprobe.privacy.population import register
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import rule
@@ -79,11 +81,14 @@ def test_member_keys_are_the_members_own(tmp_path, mislabelled, primary, write_s
     ("described", "said", "known"),
     [
         ({"provenance": "public"}, None, False),
-        ({"provenance": "public"}, "dp", False),
+        ({"provenance": "public"}, "dp", True),
         ({"provenance": "public"}, "conditional", True),
         ({"provenance": "conditional"}, "public", True),
         ({}, "public", True),
         ({"provenance": "public", "population": "this"}, "public", True),
+        # No run of this population's ledger, whatever its folder says.
+        ({"provenance": "dp", "population": "this", "run_id": "feed"}, None, True),
+        ({"provenance": "dp", "run_id": "feed"}, "public", True),
     ],
     ids=str,
 )
@@ -96,7 +101,25 @@ def test_a_primary_model_that_may_know_the_users_makes_the_statement_conditional
     model, _ = load_primary(primary)
     save_primary(tmp_path / "model", model, described)
     cohort = decide_cohort(dataset, rule("low-accuracy"), tmp_path / "model")
-    assert cohort.conditional_on(dataset, said) == ("primary model" if known else None)
+    assert cohort.conditional_on(dataset, said, create(dataset.population, dataset.paths)) == (
+        "primary model" if known else None
+    )
+
+
+def test_a_primary_model_that_is_a_release_of_the_same_ledger_knows_nothing_more(tmp_path, mislabelled, primary):
+    dataset = open_dataset([mislabelled])
+    ledger = create(dataset.population, dataset.paths)
+    entry = ledger.reserve("train-classifier", [SampledGaussian(1.0, 0.5, 1)], delta=1e-6)
+    model, _ = load_primary(primary)
+    described = {"provenance": "dp", "population": dataset.population.id, "run_id": entry.run}
+    save_primary(tmp_path / "model", model, described)
+    cohort = decide_cohort(dataset, rule("low-accuracy"), tmp_path / "model")
+    assert cohort.conditional_on(dataset, None, ledger) == "primary model", "reserved, and nothing of it released"
+    with ledger.rounds_of(entry.run) as rounds:
+        rounds.open()
+    assert cohort.conditional_on(dataset, None, ledger) is None
+    assert cohort.conditional_on(dataset, None) == "primary model", "without a ledger nobody can tell"
+    assert cohort.conditional_on(dataset, "conditional", ledger) == "primary model"
 
 
 def test_a_rule_that_measures_needs_a_primary_model(mislabelled):

@@ -177,23 +177,6 @@ def test_thresholds_by_hand():
     assert exact(values).percentile(1.0) == 1
 
 
-@given(ACCURACIES, st.booleans(), st.sampled_from([1, 5, 20, 100]), THRESHOLDS)
-def test_merged_bins_lose_nobody(values, right_closed, bins, threshold):
-    merged = exact(values, threshold, right_closed).merged(bins)
-    assert merged.edges == tuple(np.arange(bins + 1) / bins)
-    assert merged.users.value == len(values)
-    expected = GaussianHistogram(merged.edges, 0.0, right_closed).count(values)
-    # The end that is open belongs to the bin beside it.
-    expected[0 if right_closed else -1] += (values == (0 if right_closed else 1)).sum()
-    assert list(merged.counts) == expected.tolist()
-
-
-def test_merged_counts_have_the_error_of_the_bins_they_are_made_of():
-    released = accuracy_histogram_of(3.0).release(np.zeros(101, np.int64)).merged(20)
-    # 0.95 to 1.00, and the bin at 1.
-    assert released.noise_multiplier == pytest.approx(3 * math.sqrt(6))
-
-
 @given(ACCURACIES, st.booleans(), st.sampled_from([(0, 0.35), (0.35, 0.9), (0.9, 1), (0, 1)]))
 def test_users_between_edges_have_the_error_of_their_bins(values, right_closed, ends):
     low, high = ends

@@ -174,3 +174,13 @@ def test_runs_together_say_the_plan_of_each_and_the_delta_against_the_largest_po
     assert "b: each user takes part in a round with probability 0.008; 10 rounds" in text
     assert f"delta x population = {0.01 * one.population:.2g}:" in text
     assert "everything these runs publish" in text or "not a meaningful protection" in text
+
+
+def test_what_was_chosen_one_after_another_is_composed_as_an_indication():
+    runs = [state(SampledGaussian(2.0, 0.1, 5), users_per_round=10, population=100) for _ in range(2)]
+    apart, planned = (compose(runs, exclusive=False, planned_together=known) for known in (False, True))
+    assert apart.indicative and "indicative" in apart.composition and apart.to_json()["indicative"] is True
+    assert not planned.indicative and "indicative" not in planned.composition
+    assert apart.bound == planned.bound
+    # Of cohorts without a common user each one's own plan counts.
+    assert not compose(runs, exclusive=True).indicative

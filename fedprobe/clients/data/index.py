@@ -51,13 +51,14 @@ def indexed(path: Path, population: Population | None, record: Path | None) -> S
     """
     faults = fault_folder(path, population, record)
     if population is None:
-        return _index(path, faults)
+        return _index(path, faults, True)
+    counted = population.kind == "simulation"
     name = f"{path.name}-{key(populations.name_of(path, record)):016x}.npz"
     cache = populations.folder_of(population, path, record) / "index" / name
     kept = _kept(cache, path)
     if kept is not None:
         return kept
-    index = _index(path, faults)
+    index = _index(path, faults, counted)
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}.temporary.npz")
     np.savez(
@@ -88,8 +89,11 @@ def _kept(cache: Path, path: Path) -> ShardIndex | None:
         return None
 
 
-def _index(path: Path, fault_folder: Path) -> ShardIndex:
-    """Read one shard's structure; DataError, with all users at fault written down, where it is not sound."""
+def _index(path: Path, fault_folder: Path, counted: bool) -> ShardIndex:
+    """Read one shard's structure; DataError, with all users at fault written down, where it is not sound.
+
+    The message says how many they are if `counted`: of a private population nobody is told.
+    """
     users, examples, schemas, faults = [], [], set(), {}
     with open_file(path) as file:
         group = _own(file, "examples")
@@ -109,7 +113,7 @@ def _index(path: Path, fault_folder: Path) -> ShardIndex:
         except (OSError, RuntimeError, KeyError):
             raise DataError(f"{path.name} is damaged: some of its users cannot be read; copy it again") from None
     if faults:
-        raise faulty(f"{path.name}: {cannot_be_used(faults)}", faults, fault_folder)
+        raise faulty(f"{path.name}: {cannot_be_used(faults, counted)}", faults, fault_folder)
     if len(schemas) > 1:
         raise DataError(
             f"{path.name}: its users differ in their columns, image size, dtype or in having labels; split it"
@@ -183,9 +187,10 @@ def open_file(path: Path) -> h5py.File:
         raise DataError(f"{path.name} {why}") from None
 
 
-def cannot_be_used(faults: dict[str, str]) -> str:
-    """How many users are at fault and in which ways, without naming any."""
-    return f"{count(len(faults), 'user')} cannot be used: {'; '.join(sorted(set(faults.values())))}"
+def cannot_be_used(faults: dict[str, str], counted: bool = True) -> str:
+    """In which ways users are at fault, and if `counted` how many they are, without naming any."""
+    who = count(len(faults), "user") if counted else "some users"
+    return f"{who} cannot be used: {'; '.join(sorted(set(faults.values())))}"
 
 
 def write_faults(faults: dict[str, str], folder: Path) -> Path:

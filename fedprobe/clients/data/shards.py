@@ -226,9 +226,10 @@ def open_dataset(
     for index in indices:
         repeated = seen.intersection(index.users)
         if repeated:
+            private = population is not None and population.kind == "private"
+            who = "users" if private else count(len(repeated), "user")
             raise faulty(
-                f"{index.path.name} repeats {count(len(repeated), 'user')} of the other shards; every user "
-                "belongs to one shard",
+                f"{index.path.name} repeats {who} of the other shards; every user belongs to one shard",
                 dict.fromkeys(repeated, "is in two shards"),
                 fault_folder(index.path, population, record),
             )

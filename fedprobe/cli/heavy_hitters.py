@@ -41,14 +41,18 @@ def release_words(out: Output, context: typer.Context, command: str, file: Path 
     options = {name: given.get(name) for name in ("min_examples", "share")}
     decided = training.decide(out, dataset, given["cohort"], None, file, options, seed=given["seed"], device="cpu")
     planned, _, delta = training.counted(ground, planned, given, public, decided)
+    # Outside of flags(), which shows what a ValueError says: these look at the data.
+    described = decided.to_json(dataset)
+    provenance = context.obj.provenance_of(decided.vocabulary)
+    conditional_on = decided.conditional_on(dataset, provenance, ground.ledger)
     with flags():
         declaration = Declaration(
             command=command,
             training=planned,
             networks=planned.networks(),
-            cohort=decided.to_json(dataset),
+            cohort=described,
             population=given.get("population"),
-            conditional_on=decided.conditional_on(dataset, context.obj.provenance_of(decided.vocabulary)),
+            conditional_on=conditional_on,
             delta=delta,
             accountant=given["accountant"],
             method=METHOD,

@@ -131,6 +131,8 @@ def _numbers(path: Path, delta: float | None):
 
     # Whatever it costs: Renyi DP is quick, and can do every noise there is.
     run = find(path)[0].statement(accountant="rdp")
+    if run.users_per_round is None:
+        raise typer.BadParameter("every user takes part in that run: its sum is not scaled by --scale-to-population")
     numbers = (run.noise_multiplier, run.users_per_round, run.population, run.rounds_planned)
     return PlannedRounds(*numbers, delta, run.participation)
 

@@ -103,8 +103,10 @@ def test_the_run_says_what_it_is(simulated, fedprobe):
     assert "fixed denominator" not in card
     count, word = (simulated / "after" / "samples" / "final.txt").read_text().rstrip("\n").split("\t")
     assert word == "this patch" and float(count) > 0
-    both = fedprobe("privacy", "after", "--json").json
-    assert both["threshold_delta"] == 5e-7
+    assert fedprobe("privacy", "after", "--json").json["threshold_delta"] == 5e-7
+    scaled = fedprobe("privacy", "after", "--scale-to-population", 10**6)
+    assert scaled.code == 2 and "every user" in scaled.line
+    assert fedprobe("privacy", "after", "--plot", "epsilon.png").code == 0
 
 
 def test_it_goes_on_where_it_was_done(simulated, fedprobe):

@@ -38,7 +38,7 @@ _EMPHASIS_FROM = 3.0
 WEIGHTS = (0.2, 1.0, 0.6)
 _USUAL_NORMS = (1.0, 9.5, 95.0)
 # The norm of the shares of both polarities, without classes and with them.
-_POLARITY_NORMS = (0.5, 0.3)
+_POLARITY_NORMS = (0.7, 0.3)
 # What is drawn is sharpened by it: the lowest frequencies alone are a blur.
 _CONTRAST = 2.0
 _PRIOR_IMAGES = 2000

@@ -82,11 +82,23 @@ def test_of_noise_alone_nothing_is_learned_but_the_prior(seed):
 
 @pytest.mark.parametrize("dark, users", [(0.0, 57), (1.0, 57), (0.0, 110), (1.0, 110)])
 def test_polarity_shows_through_noise_at_epsilon_1(dark, users):
-    # The share's standard deviation is 4.225 / (0.5 x sqrt(2) x 57) = 0.105: half a share is 4.8 of them, and a user
-    # count of 57 is off by at most 0.3 of itself in 1.4 of its own. Fixed seeds keep it from ever changing.
+    # The standard deviation of the share is 4.225 / (0.7 x 57) = 0.106: half a share is 4.7. Fixed seeds keep it from
+    # ever changing.
     for seed in range(10):
         moments = MeanEmbedding(CONFIG, 4.225).fit(noised(sum_of(CONFIG, users, dark), 4.225, seed))
         assert abs(float(moments.dark_share) - dark) < 0.5
+
+
+def test_noise_makes_up_the_other_polarity_about_once_in_a_hundred_releases():
+    algorithm = MeanEmbedding(CONFIG, 4.225)
+    polarities = sum_of(CONFIG, 100).split(CONFIG.sizes)[0]
+    stream = torch.Generator().manual_seed(0)
+    shown = sum(
+        bool(algorithm._polarity(polarities + 4.225 * torch.randn(2, generator=stream).double())[1] > 0)
+        for _ in range(4000)
+    )
+    # 1 in 100 would be 40; a hundred of them has a chance below 1e-13.
+    assert 10 < shown < 100
 
 
 def test_a_state_comes_back_from_a_checkpoint_and_holds_what_was_released():

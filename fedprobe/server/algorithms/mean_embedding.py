@@ -24,8 +24,8 @@ from fedprobe.models.moment_generator import Moments
 _NORMALISATION_ERROR = 0.25
 # The least share of a class, of what it would have were all alike.
 _LEAST_SHARE = 0.02
-# A share of polarity within so many standard deviations of none is none.
-_SIGNIFICANT = 2.0
+# A share of polarity that noise alone would exceed in one of a hundred releases is none.
+_SIGNIFICANT = 2.33
 # How far the noise's largest eigenvalue may lie beyond where it lies on average.
 _CLEARLY_OUT = 1.15
 # How much larger than the prior's own variance what noise hides may be.
@@ -99,9 +99,10 @@ class MeanEmbedding:
         """How many users there are, about, and the share of light strokes on dark: none unless it clearly shows."""
         dark, light = polarities / self.config.polarity_norm
         users = max(1.0, float(dark + light))
-        share = (0.5 + (dark - light) / (2 * users)).clamp(0, 1)
-        error = self.noise / self.config.polarity_norm / (2**0.5 * users)
+        share = (dark / users).clamp(0, 1)
         nearest = share.round()
+        # Where only one of them is there, the noise of the other one's count is all that its share consists of.
+        error = self.noise / self.config.polarity_norm / users
         return users, torch.where((share - nearest).abs() < _SIGNIFICANT * error, nearest, share)
 
     def _counts(self, counts: Tensor, noise: float, users: float) -> Tensor:

@@ -33,7 +33,7 @@ INJECTED = int(os.environ.get("FEDPROBE_LEAKS", "4"))
 
 USERS, LOW, DRAWN, TEXT_USERS, FAULTY = 137, 61, 83, 149, 97
 HIGH = USERS - LOW
-COUNTS = {str(count) for count in (USERS, LOW, HIGH, DRAWN, TEXT_USERS, FAULTY, FAULTY + 3)}
+COUNTS = {str(count) for count in (USERS, LOW, HIGH, DRAWN, TEXT_USERS, FAULTY, FAULTY + 4)}
 STREET, WORD, ATTRIBUTE, RAISED = "Oak Street", "oak-street", "Zwiebelcanary", "Quittecanary"
 # Long ones: three bytes would turn up in a picture by chance.
 STRINGS = (STREET, WORD, ATTRIBUTE, RAISED)
@@ -47,6 +47,7 @@ TRAIN = [
     *"--workers 1 --no-progress".split(),
 ]
 NOISE = ["--noise-multiplier", "4", "--delta", "1e-9"]
+ONCE = ["--method", "one-round", "--workers", "1", "--no-progress"]
 TINY_LM = "--embedding 4 --hidden 4 --projection 4 --layers 1".split()
 LOW_RULE = ["--cohort", "low-accuracy", "--below", "0.5", "--primary", "primary"]
 HIGH_RULE = ["--cohort", "high-accuracy", "--above", "0.5", "--primary", "primary"]
@@ -120,6 +121,18 @@ MODELERS = {
         0,
     ),
     "words": (["train-charlm", "text", *OOV, *TRAIN, *NOISE, *TINY_LM, "-v", "-o", "runs/words", "--json"], 0),
+    "gan once": (["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-v", "-o", "runs/once"], 0),
+    "gan once high": (
+        ["train-gan", "data", "--cohort", "high.json", *ONCE, *NOISE, "-o", "runs/once-high", "--json"],
+        0,
+    ),
+    "gan once by label": (["train-gan", "data", *ONCE, *NOISE, "--classes", 2, "-o", "runs/labels"], 0),
+    "gan once resumed": (["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/once", "--resume"], 0),
+    "words once": (["train-charlm", "text", *OOV, *ONCE, *NOISE, "-o", "runs/words-once", "--json"], 0),
+    "sample once": (["sample", "runs/labels", "-n", 4, "--label", 1, "--json"], 0),
+    "sample words once": (["sample", "runs/words-once"], 0),
+    "compare once": (["compare", "runs/once-high", "runs/once", "-n", 64], 0),
+    "report": (["report", "runs/low", "runs/once", "-o", "report.html", "--json"], 0),
     "sample": (["sample", "runs/low", "-n", 4, "-o", "low-samples.png"], 0),
     "sample words": (["sample", "runs/words", "-n", 20, "--top", 3, "--json"], 0),
     "sample sentences": (["sample", "runs/sentences", "-n", 5], 0),
@@ -286,7 +299,7 @@ def test_a_command_shows_nothing_of_a_private_population(walked, name):
 
 def test_nothing_of_a_private_population_is_written_elsewhere(walked):
     folder, _, canaries = walked
-    assert len(list(folder.glob("runs/*/card.md"))) == 7
+    assert len(list(folder.glob("runs/*/card.md"))) == 11
     canaries.require_nothing_written()
 
 
@@ -346,7 +359,7 @@ def spoiled(user):
 def test_bad_data_of_a_private_population_are_refused_or_left_out_without_a_number(
     tmp_path, fixed_noise, write_shard, patches, fault, code, command
 ):
-    users = patches(FAULTY + 3)
+    users = patches(FAULTY + 4)
     (tmp_path / "primary").mkdir()
     faulty = dict(list(users.items())[:FAULTY])
     for user in faulty.values():
@@ -377,6 +390,8 @@ BROKEN = {
     "select words": ["select", "text", *OOV, *PAY],
     "classifier": ["train-classifier", "data", "--classes", 2, *TRAIN, *NOISE, "-o", "runs/{n}"],
     "gan": ["train-gan", "data", *LOW_RULE, *TRAIN, *NOISE, "-o", "runs/{n}", "-v"],
+    "gan once": ["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/{n}"],
+    "words once": ["train-charlm", "text", *OOV, *ONCE, *NOISE, "-o", "runs/{n}", "--json"],
     "sentences": ["train-wordlm", "text", *OOV[2:], *TRAIN, *NOISE, *TINY_LM, "-o", "runs/{n}", "--json"],
     "words": ["train-charlm", "text", *OOV, *TRAIN, *NOISE, *TINY_LM, "-o", "runs/{n}"],
     "sample": ["sample", "runs/gan", "-n", 4, "-o", "{n}.png"],

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from fedprobe.privacy import ledger, noise
-from fedprobe.server.participation import PoissonParticipation
+from fedprobe.server.participation import EveryUser, PoissonParticipation
 
 USERS = 8
 TRAIN = "--rounds 1 --users-per-round 3 --population 3 --noise-multiplier 9 --workers 1 --no-progress".split()
+ONCE = "--method one-round --noise-multiplier 9 --workers 1 --no-progress".split()
 TINY_LM = "--embedding 8 --hidden 12 --projection 8 --layers 1".split()
 RULE = ["--cohort", "high-accuracy", "--above", "0.5", "--primary", "../primary"]
 COMMANDS = {
@@ -24,7 +25,8 @@ COMMANDS = {
         ["train-gan", "data", "--cohort", "high.json", *TRAIN, "-v", "-o", "runs/high"],
         ["train-gan", "data", *RULE, *TRAIN, "-o", "runs/named", "--json"],
         ["train-classifier", "data", "--classes", 2, *TRAIN, "--local-batch-size", 4, "-o", "runs/primary"],
-        ["privacy", "runs/high", "runs/named"],
+        ["train-gan", "data", *RULE, *ONCE, "-o", "runs/once", "--json"],
+        ["privacy", "runs/high", "runs/named", "runs/once"],
         ["ledger", "data", "--json"],
     ],
     "text": [
@@ -32,6 +34,7 @@ COMMANDS = {
         ["select", "data", "--cohort", "oov-words", "--vocabulary", "../v.txt", "-o", "oov.json"],
         ["train-charlm", "data", "--vocabulary", "../v.txt", *TRAIN, *TINY_LM, "-o", "runs/words", "--json"],
         ["train-wordlm", "data", "--vocabulary", "../v.txt", *TRAIN, *TINY_LM, "-v", "-o", "runs/sentences"],
+        ["train-charlm", "data", "--vocabulary", "../v.txt", *ONCE, "-o", "runs/words-once"],
         ["ledger", "data"],
     ],
 }
@@ -81,7 +84,8 @@ def world(tmp_path, fedprobe, write_shard, patches, sentences, primary, monkeypa
             change(users)
         ids = iter(range(10**6))
         monkeypatch.setattr("secrets.token_hex", lambda size: f"{next(ids):0{2 * size}x}")
-        monkeypatch.setattr(PoissonParticipation, "draw", lambda self, members: np.array(drawn))
+        for participation in (PoissonParticipation, EveryUser):
+            monkeypatch.setattr(participation, "draw", lambda self, members: np.array(drawn))
         write_shard(tmp_path / name / "data" / "s.h5", users)
         seen = {}
         for command in COMMANDS[kind]:

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # What make and CI install; setup.cfg has the ranges.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo test soak lint bench study clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("fedprobe needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -31,6 +31,21 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.rounds
 	$(BIN)/python -m benchmarks.cifg
 	$(BIN)/python -m benchmarks.release
+
+# What one release shows, on shards of your own: make study FEMNIST=femnist.h5 MNIST=mnist.h5 TEXT=commits.h5
+study: $(VENV)/.installed
+	@test -n "$(FEMNIST)$(MNIST)$(TEXT)" || { echo "make study FEMNIST=femnist.h5 MNIST=mnist.h5 TEXT=commits.h5"; exit 2; }
+ifneq ($(FEMNIST),)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_round hunt $(FEMNIST) --bugs 0.5 0 --seeds 20
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_round hunt $(FEMNIST) --bugs 0.25 0.1 0.05 --seeds 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_round hunt $(FEMNIST) --bugs 0.5 --epsilons 0.5 0.25 0.1 --seeds 10
+endif
+ifneq ($(MNIST),)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.one_round digits $(MNIST) --epsilons 1 2 5 10 --seeds 3
+endif
+ifneq ($(TEXT),)
+	$(BIN)/python -m benchmarks.heavy_hitters $(TEXT)
+endif
 
 clean:
 	rm -rf demo $(VENV)

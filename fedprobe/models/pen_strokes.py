@@ -5,7 +5,8 @@ from torch import Tensor
 
 _MOST_CURVES = 3
 _POINTS = 14
-_AT_ONCE = 250
+# Distances of pixels and points that are held at once.
+_AT_ONCE = 8_000_000
 
 
 def pen_strokes(count: int, height: int, width: int) -> Tensor:
@@ -34,8 +35,7 @@ def pen_strokes(count: int, height: int, width: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack([y.flatten(), x.flatten()], dim=1)
     points = points * torch.tensor([height, width])
-    nearest = torch.cat(
-        [torch.cdist(pixels.expand(len(some), -1, -1), some).amin(2) for some in points.split(_AT_ONCE)]
-    )
+    at_once = max(1, _AT_ONCE // (height * width * points.shape[1]))
+    nearest = torch.cat([torch.cdist(pixels.expand(len(some), -1, -1), some).amin(2) for some in points.split(at_once)])
     ink = (radius[:, :, 0] - nearest + 0.5).clamp(0, 1)
     return (1 - ink).unflatten(1, (1, height, width))

@@ -78,11 +78,12 @@ class Output:
 
     @contextmanager
     def progress(
-        self, what: str, total: int, unit: str, note: str = "", start: int = 0
+        self, what: str, total: int, unit: str, note: str = "", start: int = 0, rates: bool = True
     ) -> Iterator[Callable[[int], None]]:
         """Yield a function to be told how much of `total` is done: a bar on a terminal, a line at times elsewhere.
 
-        `start` is what had been done before, which does not count for the rate.
+        `start` is what had been done before, which does not count for the rate. Without `rates` lines, which stay,
+        say neither how fast it goes nor how long it took.
         """
         if self.bars:
             columns = (
@@ -114,9 +115,8 @@ class Output:
                 said = now
                 rate = (done - start) / max(1e-9, now - started)
                 left = f"{(total - done) / rate:.0f} s left" if done < total else f"{now - started:.0f} s"
-                self.stderr.print(
-                    f"  {what} {done}/{total} {unit}, {rate:.3g} {unit}/s, {left} {note}".rstrip(), soft_wrap=True
-                )
+                speed = f", {rate:.3g} {unit}/s, {left}" if rates else ""
+                self.stderr.print(f"  {what} {done}/{total} {unit}{speed} {note}".rstrip(), soft_wrap=True)
 
         yield advance
 

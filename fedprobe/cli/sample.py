@@ -191,7 +191,8 @@ def _counted_words(out: Output, run: Path, top: int, asked: list[str], output: P
     about = f"{len(table.words)} words were released by {table.run.name}"
     out.row("words", f"{about}: those whose noised count exceeds {table.threshold:.1f}. A blank inside is shown as ␣")
     k = table.mechanism.words_per_user
-    out.row("count", f"a user names at most {k} words, and of m words adds 1/√m to each; users is at 95%, too")
+    out.row("count", f"a user names at most {k} words, and of m words adds 1/√m to each; intervals are at 95%")
+    out.row("", "of words near the threshold only those are seen whose noise was large: their counts are too large")
     if file is not None:
         out.row("file", str(file))
     out.object(

@@ -24,8 +24,9 @@ def asked(presets: dict, preset: str, given: dict) -> object:
     if preset not in presets:
         raise typer.BadParameter(f"unknown preset; choose one of {', '.join(presets)}")
     with flags():
-        known = fields(presets[preset])
-        return replace(presets[preset], **{field.name: given[field.name] for field in known if field.name in given})
+        # Fields that no option sets are constants of the method.
+        known = [field.name for field in fields(presets[preset]) if field.init]
+        return replace(presets[preset], **{name: given[name] for name in known if name in given})
 
 
 def _rounds(training, participation: str) -> str:
@@ -110,9 +111,9 @@ def ground(context: typer.Context, shards: list[str] | None, record: Path | None
 def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     """N_hat where it is public before the shards are opened: as given, or a cohort file's DP count.
 
-    Where every user takes part it decides nothing but the default of delta, and is 1 unless given. Raises
-    PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower bound,
-    have only an estimate.
+    Where every user takes part it decides nothing but the default of delta where the ledger has none, and 1 will do.
+    Raises PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower
+    bound, have only an estimate.
     """
     from fedprobe.clients.cohorts import released_count
     from fedprobe.privacy.population import PrivacyRefusal
@@ -121,7 +122,7 @@ def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     if population is not None and population < 1:
         raise typer.BadParameter("--population must be at least 1")
     if given["participation"] == EVERY_USER:
-        return population or 1
+        return population or (1 if ground.private else None)
     if population is None and ground.private and given["participation"] == "fixed":
         raise PrivacyRefusal(
             "--participation fixed counts on a lower bound of how many users the cohort has, which a noised count is "
@@ -237,6 +238,7 @@ def counted(ground: Ground, planned, given: dict, public: int | None, decided) -
     delta = ground.ledger.plan_delta(given.get("delta"), default_delta(population))
     if public is None:
         name, accountant = given["participation"], given["accountant"]
+        planned = with_threshold(planned, delta)
         planned = with_noise(planned, given, False, population, name, delta, accountant)
     return planned, population, delta
 
@@ -246,6 +248,7 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
 
     Conditional on what is not said to be public. Opens no shard.
     """
+    from fedprobe.privacy.accountants import epsilon
     from fedprobe.privacy.ledger import RULE
     from fedprobe.privacy.statement import default_delta, state
 
@@ -282,7 +285,9 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
     out.statement(statement)
     value = statement.to_json()
     if ledger is not None:
-        after = found.ledger.spent_with(statement.bound.value, delta, _cell_ahead(found, given, cohort)).to_json()
+        # As it would be charged, whatever accountant is asked to speak.
+        cost = epsilon([event_of(planned, name, population)], delta).value
+        after = found.ledger.spent_with(cost, delta, _cell_ahead(found, given, cohort)).to_json()
         before = _said(ledger["spent"]["epsilon"])
         budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
         out.row("ledger", f"epsilon {before} before, {_said(after['epsilon'])} after{budget}; nothing was reserved")
@@ -376,14 +381,15 @@ def train(
     from fedprobe.modeler.card import write_card
     from fedprobe.privacy.statement import figure
     from fedprobe.runs import free_name
+    from fedprobe.server.declaration import releases_of, start, train_declared
     from fedprobe.server.declaration import resume as resume_run
-    from fedprobe.server.declaration import start, train_declared
 
     training, rule = declaration.training, decided.rule
     path = output or free_name(Path("runs"), f"{declaration.command}-{rule.criterion}")
     run, state, first_round = (resume_run if resume else start)(declaration, path, ground.ledger)
     # Rounds that were opened and lost stay spent, so that going on may cost more than was planned.
-    ahead = training.rounds - first_round + 1 if run.rounds_opened else 0
+    waiting = releases_of(ground.ledger, run.run_id).waiting_after(first_round - 1)
+    ahead = max(0, training.rounds - first_round + 1 - waiting) if run.rounds_opened else 0
     statement = run.statement(accountant=declaration.accountant, rounds_ahead=ahead)
 
     count = "" if ground.private else f"; count {len(decided.members)} (simulation)"
@@ -408,7 +414,7 @@ def train(
     note = f"epsilon {figure(statement.bound.value)}" if statement.valid else ""
     with (
         _interruptible(out) as interrupted,
-        out.progress("training", training.rounds, "rounds", note, start=first_round - 1) as advance,
+        out.progress("training", training.rounds, "rounds", note, first_round - 1, not ground.private) as advance,
     ):
 
         def on_round(round: int, state) -> None:
@@ -439,10 +445,13 @@ def train(
     trained = done - first_round + 1
     rate = trained / seconds if trained else None
     finished = done == training.rounds
-    speed = f"{seconds:.0f} s" + (f" ({rate:.3g} rounds/s)" if rate else "")
+    speed = f", {seconds:.0f} s" + (f" ({rate:.3g} rounds/s)" if rate else "")
+    if ground.private:
+        # How long it took tells how much users have: on private data it is a figure like any other.
+        seconds, rate, speed = None, None, ""
     out.row(
         "done" if finished else "stopped",
-        f"{run.path} after {done} of {training.rounds} rounds, {speed}; samples in {samples}",
+        f"{run.path} after {done} of {training.rounds} rounds{speed}; samples in {samples}",
     )
     resumed = f"the same command with --output {run.path} --resume"
     out.hint(f"next: {f'fedprobe sample {run.path}' if finished else resumed}")

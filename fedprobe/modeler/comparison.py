@@ -99,8 +99,8 @@ def compare(
 ) -> Comparison:
     """Compare two samplers on `count` samples each, drawn independently for the test and the figures.
 
-    `primary` adds class mix and confidence; `names` are those of the runs by default. Raises ComparisonError where
-    image or latent sizes differ.
+    `primary` adds class mix and confidence, but not where a run says whose its shapes are (`ImageSampler.caution`);
+    `names` are those of the runs by default. Raises ComparisonError where image or latent sizes differ.
     """
     if a.latent_size != b.latent_size:
         raise ComparisonError("the runs have latents of different size, so no latent shows on both sides")
@@ -109,6 +109,8 @@ def compare(
         raise ComparisonError("the runs make images of different size")
     if primary is not None and not _fits(primary, drawn[0]):
         raise ComparisonError("the primary model takes images of another size")
+    if a.caution or b.caution:
+        primary = None
     a_name, b_name = names or names_of([a, b])
     found = [inversion(drawn[0], drawn[1], a_name, b_name)]
     return Comparison(
@@ -136,7 +138,7 @@ def side_alone(sampler: ImageSampler, name: str, primary: Classifier | None, cou
     drawn = sample_images(sampler.generator, count, seed, "left")
     if primary is not None and not _fits(primary, drawn):
         raise ComparisonError("the primary model takes images of another size")
-    return _side(sampler, name, drawn, primary, seed)
+    return _side(sampler, name, drawn, None if sampler.caution else primary, seed)
 
 
 def likeliest(mix: Sequence[Figure]) -> str:

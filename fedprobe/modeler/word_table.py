@@ -19,8 +19,9 @@ class CountedWord:
     """A released word. `count` is the noised sum of its users' weights, `margin` the half-width of its 95% interval.
 
     A user who names m words, at most k, adds 1/sqrt(m) to each: between 1/sqrt(k) and 1. So no fewer users named the
-    word than the count, and no more than sqrt(k) times it: `users` is an interval that holds their number at 95%.
-    That a word was chosen for being large makes its count a little too large, where it is near the threshold.
+    word than the count, and no more than sqrt(k) times it: `users` is an interval for their number. Both hold at 95%
+    for a word that is looked up whether it was released or not. Of words near the threshold, only those are seen whose
+    noise was large: their counts are too large, by up to some standard deviations.
     """
 
     word: str

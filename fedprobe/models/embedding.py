@@ -155,6 +155,7 @@ class EmbeddingConfig:
 
     def coordinates_of(self, images_nCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each image is light strokes on dark [n] (bool), and its coordinates [n, D]; images in [0, 1]."""
+        # A few at a time, so that a user of very many images takes no more memory than others.
         batches = [self._coordinates_of(batch) for batch in images_nCHW.split(_AT_ONCE)]
         return torch.cat([dark for dark, _ in batches]), torch.cat([coordinates for _, coordinates in batches])
 

@@ -126,7 +126,12 @@ def epsilon_after(
         value_discretization_interval=_PLD_INTERVAL if reach.noise_multiplier >= 1 else _COARSE_INTERVAL,
         sampling_prob=reach.sampling_probability,
     )
-    values = [one_round.self_compose(one.rounds).get_epsilon_for_delta(delta) if one.rounds else 0.0 for one in events]
+    values = [
+        one_round.self_compose(one.rounds).get_epsilon_for_delta(delta - one.rounds * one.threshold_delta)
+        if one.rounds
+        else 0.0
+        for one in events
+    ]
     return [Epsilon(max(0.0, float(value)), "pld") for value in values]
 
 

@@ -42,6 +42,7 @@ class Mechanism:
             raise ValueError(f"the clip norm must be a finite number of at least {_LEAST_CLIP_NORM:g}")
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
             raise ValueError("the noise multiplier must be finite and not negative")
+        noise.require_within(self.noise_multiplier * CLIP_STEPS)
 
     @property
     def grid(self) -> float:

@@ -63,16 +63,21 @@ def gaussian(count: int, standard_deviation: float) -> np.ndarray:
     of 3.3 million where s is 2^30. Near s = 2^40 that is slow.
     Raises ValueError for a standard deviation that is negative, not finite or 2^62 / 10 and more.
     """
-    if not (np.isfinite(standard_deviation) and standard_deviation >= 0):
-        raise ValueError("the noise's standard deviation must be finite and not negative")
-    if standard_deviation * 10 >= 2.0**62:
-        raise ValueError("the noise would overflow 64-bit integers; use a coarser grid or less noise")
+    require_within(standard_deviation)
     drawn = np.empty(count, dtype=np.int64)
     for start in range(0, count, 2 * _BLOCK):
         here = min(2 * _BLOCK, count - start)
         bits = uniform_bits(2 * ((here + 1) // 2)).reshape(2, -1)
         drawn[start : start + here] = rounded(bits[0], bits[1], standard_deviation).reshape(-1)[:here]
     return drawn
+
+
+def require_within(standard_deviation: float) -> None:
+    """Raise ValueError for a standard deviation that `gaussian` cannot draw: before a plan with it is charged."""
+    if not (np.isfinite(standard_deviation) and standard_deviation >= 0):
+        raise ValueError("the noise's standard deviation must be finite and not negative")
+    if standard_deviation * 10 >= 2.0**62:
+        raise ValueError("the noise would overflow 64-bit integers; use a coarser grid or less noise")
 
 
 def rounded(u_bits: np.ndarray, v_bits: np.ndarray, standard_deviation: float) -> np.ndarray:

@@ -30,6 +30,8 @@ from fedprobe.privacy.mechanism import CLIP_STEPS
 
 # A threshold is never to take more than this of delta, whatever the plan's delta.
 MOST_THRESHOLD_DELTA = 1e-6
+# Below it a threshold is beyond all words, and beyond 64 bits.
+LEAST_THRESHOLD_DELTA = 1e-100
 # So that thresholds stay exact to many digits, and a contribution short.
 MOST_WORDS_PER_USER = 10_000
 _ROUNDING = 1 + 2.0**-40
@@ -57,8 +59,11 @@ class PartitionSelection:
             raise ValueError(f"words per user must lie between 1 and {MOST_WORDS_PER_USER:,}")
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
             raise ValueError("the noise multiplier must be finite and not negative")
-        if not 0 < self.threshold_delta <= MOST_THRESHOLD_DELTA:
-            raise ValueError(f"the threshold's delta must be above 0 and at most {MOST_THRESHOLD_DELTA:g}")
+        if not LEAST_THRESHOLD_DELTA <= self.threshold_delta <= MOST_THRESHOLD_DELTA:
+            raise ValueError(
+                f"the threshold's delta must lie between {LEAST_THRESHOLD_DELTA:g} and {MOST_THRESHOLD_DELTA:g}"
+            )
+        noise.require_within(self.noise_multiplier * CLIP_STEPS)
 
     @property
     def threshold(self) -> float:

@@ -1,6 +1,6 @@
 """Everything that decides a one-round generator, and a set of it to start from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.server.algorithms.mean_embedding import MeanEmbedding
@@ -18,9 +18,9 @@ class OneRoundTraining:
     noise_multiplier: float
     classes: int | None
     coefficients: int
-    clip_norm: float = 1.0
-    users_per_round: int | None = None
-    rounds: int = 1
+    clip_norm: float = field(default=1.0, init=False)
+    users_per_round: int | None = field(default=None, init=False)
+    rounds: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         require_in_range(self, ("coefficients",), ())

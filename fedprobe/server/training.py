@@ -90,6 +90,9 @@ def train(
     """
     round = first_round - 1
     ending = round >= plan.rounds
+    if ending:
+        # As a crash after the last checkpoint left them.
+        releases.forget()
     while not ending:
         round += 1
         mean_update = releases.read(round)

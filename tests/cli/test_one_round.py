@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -124,6 +125,42 @@ def test_a_dry_run_says_what_it_would_cost_and_opens_no_shard(fedprobe, private,
     done = fedprobe("train-gan", "--cohort", "random", *ONE, "--target-epsilon", "1", "--dry-run", "--json")
     assert done.code == 0, done.err
     assert done.json["epsilon"] <= 1 and done.json["population"] is None
+
+
+def test_defaults_of_the_other_method_in_fedprobe_toml_change_nothing(fedprobe, private, tmp_path):
+    (tmp_path / "fedprobe.toml").write_text("[train-gan]\nrounds = 20\nusers-per-round = 2\nclip-norm = 0.3\n")
+    done = one_round(fedprobe, "low.json", "run", "--target-epsilon", "1")
+    assert done.code == 0, done.err
+    (entry,) = entries(fedprobe)
+    assert entry["rounds_opened"] == 1 and entry["events"][0]["rounds"] == 1
+    said = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    assert (said["rounds"], said["users_per_round"], said["clip_norm"]) == (1, None, 1.0)
+
+
+@pytest.mark.parametrize("multiplier", ["1e9", "1e300"])
+def test_noise_that_cannot_be_drawn_is_refused_before_it_is_charged(fedprobe, private, multiplier):
+    done = one_round(fedprobe, "low.json", "run", "--noise-multiplier", multiplier)
+    assert done.code == 2 and ("overflow" in done.line or "finite" in done.line)
+    assert entries(fedprobe) == []
+
+
+def test_how_long_private_data_took_is_not_said(fedprobe, private):
+    done = one_round(fedprobe, "low.json", "run", "--target-epsilon", "1", "--json")
+    assert done.json["seconds"] is None and done.json["rounds_per_second"] is None
+    spoken = fedprobe("train-gan", "data", "--cohort", "low.json", "--method", "one-round", "--target-epsilon", "1")
+    assert spoken.code == 0 and "training 1/1 rounds" in spoken.err
+    assert not re.search(r"\d s\b|rounds/s", spoken.out + spoken.err)
+
+
+def test_a_release_that_is_applied_again_was_opened_once(fedprobe, private, tmp_path):
+    assert one_round(fedprobe, "low.json", "run", "--target-epsilon", "1").code == 0
+    shutil.rmtree(tmp_path / "run/checkpoints/round_000001")
+    (run,) = entries(fedprobe)
+    released = tmp_path / "data/.fedprobe" / json.loads((tmp_path / "low.json").read_text())["population"]
+    assert not list((released / "releases").glob("*/*.npy"))
+    lost = one_round(fedprobe, "low.json", "run", "--target-epsilon", "1", "--resume", "--json")
+    # Nothing of it was written, so that it is charged anew.
+    assert lost.json["privacy"]["rounds_opened"] == 2
 
 
 def test_generators_with_classes_are_asked_by_label(fedprobe, copied):

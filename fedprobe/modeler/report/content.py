@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedprobe import __version__
+from fedprobe.errors import RequestError
 from fedprobe.modeler.comparison import kind_of, names_of, primary_of
 from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
@@ -15,6 +16,7 @@ from fedprobe.modeler.report.text import SentencesSection, WordsSection, sentenc
 from fedprobe.modeler.report.verdict import Opened
 from fedprobe.modeler.sampling import open_sampler
 from fedprobe.modeler.text_sampling import open_text_sampler
+from fedprobe.modeler.word_table import is_word_table
 from fedprobe.models.classifier import Classifier
 from fedprobe.models.primary import load_primary
 from fedprobe.privacy.statement import MEANINGFUL_EPSILON, PrivacyStatement
@@ -129,6 +131,10 @@ def _opened(path: Path) -> Opened:
     if run.config.get("command") == "train-classifier":
         return Opened(run, run.load(checkpoint)[1], path, "classifier", None)
     kind = kind_of(run)
+    if is_word_table(run):
+        raise RequestError(
+            f"{path} released words once, which the report does not show yet; see: fedprobe sample {path}"
+        )
     sampler = open_sampler(path) if kind == "images" else open_text_sampler(path)
     return Opened(run, sampler.round, path, kind, sampler)
 

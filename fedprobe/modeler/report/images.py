@@ -34,6 +34,7 @@ class ImagesSection:
     rows: Sequence[Sequence[str]]
     verdicts: Sequence[Verdict]
     note: str | None
+    cautions: Sequence[str] = ()
     kind: str = "images"
 
 
@@ -71,6 +72,7 @@ def _section(opened: Sequence[Opened], primary: Classifier | None, count: int, s
         [_row(side, shown) for side in sides],
         verdicts,
         None if others else "One run alone is held against nothing: give the healthy one first, and this one after it.",
+        list(dict.fromkeys(filter(None, (one.sampler.caution for one in opened)))),
     )
 
 
@@ -82,7 +84,8 @@ def _row(side: Side, shown: Sequence[str]) -> list[str]:
 def _size(opened: Opened) -> tuple[int, ...]:
     """Runs of one size of latents and images can be shown cell by cell."""
     config = opened.run.config["architecture"]
-    return (opened.sampler.latent_size, config["channels"], config["height"], config["width"])
+    size = (opened.sampler.latent_size, config["channels"], config["height"], config["width"])
+    return (*size, opened.sampler.caution is None)
 
 
 def _data_uri(image: np.ndarray) -> str:

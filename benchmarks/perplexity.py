@@ -90,9 +90,9 @@ def main() -> None:
         return [one[:length] if len(one) > length else [*one, codec.end] for one in whole]
 
     update = update_of(~held_out)
-    judged = sequences_of(update_of(held_out))
+    trained, judged = sequences_of(update), sequences_of(update_of(held_out))
     possible = codec.symbols - len(codec.impossible)
-    baseline = KneserNey(sequences_of(update), ORDERS[arguments.kind], possible).perplexity(judged)
+    baseline = KneserNey(trained, ORDERS[arguments.kind], possible).perplexity(judged)
     result = {
         "kind": arguments.kind,
         "order": ORDERS[arguments.kind],
@@ -111,10 +111,15 @@ def main() -> None:
             state, _ = algorithm.apply(state, torch.from_numpy(mean), round)
             seconds += time.perf_counter() - started
             if round % arguments.every == 0 or round == training.rounds:
-                measured = perplexity(model_of(config, state.average), codec, judged)
-                print(
-                    json.dumps({"round": round, "seconds": float(f"{seconds:.1f}"), "perplexity": measured}), flush=True
-                )
+                model = model_of(config, state.average)
+                # As large a share of what it was trained on tells too much training from too little.
+                result = {
+                    "round": round,
+                    "seconds": float(f"{seconds:.1f}"),
+                    "perplexity": perplexity(model, codec, judged),
+                    "train_perplexity": perplexity(model, codec, trained[:: round(1 / HELD_OUT)]),
+                }
+                print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ MinExamples = Annotated[
 ]
 Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
 Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
-Delta = Annotated[float | None, typer.Option(help="Default: min(1e-6, 1/(100 x population)).")]
+Delta = Annotated[
+    float | None, typer.Option(help="Default: a tenth of the ledger's; without one min(1e-6, 1/(100 x population)).")
+]
 
 Preset = Annotated[str, typer.Option(help="quick (for a laptop), or paper.")]
 UsersPerRound = Annotated[int | None, typer.Option(help="Expected users a round; the denominator.")]

@@ -281,7 +281,7 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
             conditional_on=conditional_on,
         )
     noise = f"noise multiplier {planned.noise_multiplier:.4g}"
-    out.row("plan", f"{_rounds(planned, name)} on {cohort}, {noise}; nothing is trained")
+    out.row("plan", f"{_rounds(planned, name)}, cohort {cohort}, {noise}; nothing is trained")
     out.statement(statement)
     value = statement.to_json()
     if ledger is not None:

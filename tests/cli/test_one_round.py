@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from scipy.stats import norm
 
 from fedprobe.runs import Run
+from fedprobe.server.one_round_presets import OneRoundTraining
 
 ONE = ["--method", "one-round", "--workers", "1", "--no-progress"]
 
@@ -135,6 +137,7 @@ def test_defaults_of_the_other_method_in_fedprobe_toml_change_nothing(fedprobe, 
     assert entry["rounds_opened"] == 1 and entry["events"][0]["rounds"] == 1
     said = json.loads((tmp_path / "run/config.json").read_text())["training"]
     assert (said["rounds"], said["users_per_round"], said["clip_norm"]) == (1, None, 1.0)
+    assert said.keys() == {field.name for field in fields(OneRoundTraining)}
 
 
 @pytest.mark.parametrize("multiplier", ["1e9", "1e300"])

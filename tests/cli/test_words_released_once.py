@@ -157,7 +157,7 @@ def test_options_of_language_models_are_refused(simulated, fedprobe, option, lea
         (["--words-per-user", 10_001, "--noise-multiplier", 1], "10,000"),
         (["--threshold-delta", 1e-3], "threshold-delta"),
         (["--threshold-delta", 2e-6, "--delta", 1e-4], "1e-06"),
-        (["--threshold-delta", 0], "above 0"),
+        (["--threshold-delta", 0], "must lie between"),
         (["--noise-multiplier", -1], "noise-multiplier"),
         (["--noise-multiplier", 1, "--target-epsilon", 1], "not both"),
         (["--cohort", "low-accuracy"], "images"),

@@ -171,7 +171,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     cohort = given["cohort"]
     if given["dry_run"]:
         file = given.get("vocabulary") or context.obj.vocabulary
-        public = context.obj.provenance_of(file) in ("public", "dp")
+        public = context.obj.provenance_of(file) == "public"
         known = None if public or (command == WORDS and cohort == "random") else "vocabulary"
         training.dry_run(out, context, planned, given, cohort, known)
         return

@@ -139,8 +139,11 @@ class Cohort:
 
 
 def vocabulary_known(dataset: FederatedDataset, vocabulary: Vocabulary, provenance: str | None) -> str | None:
-    """`vocabulary` if it may know these users: counted on them, or not said to be `public` or `dp` by `provenance`."""
-    return "vocabulary" if made_here(dataset, vocabulary) or provenance not in ("public", "dp") else None
+    """`vocabulary` if it may know these users: counted on them, or not said to be `public` by `provenance`.
+
+    No ledger knows of a vocabulary, so that one that is called `dp` is not believed.
+    """
+    return "vocabulary" if made_here(dataset, vocabulary) or provenance != "public" else None
 
 
 def require_decidable(

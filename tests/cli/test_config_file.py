@@ -201,7 +201,7 @@ def test_a_provenance_in_the_file_decides_what_epsilon_covers_of_its_vocabulary(
     (copied_text / "other.txt").write_text("lynx\nquartz\nzebra\nof\nthe\n")
     for file, said, conditional in (
         ("public.txt", 'provenance = "public"', None),
-        ("public.txt", 'provenance = "dp"', None),
+        ("public.txt", 'provenance = "dp"', "vocabulary"),
         ("public.txt", 'provenance = "conditional"', "vocabulary"),
         ("public.txt", "", "vocabulary"),
         ("vocabulary.txt", 'provenance = "public"', "vocabulary"),

@@ -229,11 +229,9 @@ def test_words_are_read_from_the_column_that_is_asked_for(tmp_path, write_shard,
 
 
 @pytest.mark.parametrize(
-    ("provenance", "known"), [("public", None), ("dp", None), ("conditional", "vocabulary"), (None, "vocabulary")]
+    ("provenance", "known"), [("public", None), *((said, "vocabulary") for said in ("dp", "conditional", None))]
 )
-def test_a_vocabulary_may_know_the_users_unless_it_is_said_to_be_public_or_private(
-    texts, vocabulary, selected, provenance, known
-):
+def test_a_vocabulary_may_know_the_users_unless_it_is_said_to_be_public(texts, vocabulary, selected, provenance, known):
     dataset = open_dataset([texts])
     cohort = decide_cohort(dataset, selected, vocabulary=vocabulary)
     assert cohort.conditional_on(dataset, provenance) == known

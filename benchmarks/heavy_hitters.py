@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedprobe.clients.data.corrupt import join_first_tokens
 from fedprobe.clients.data.shards import open_dataset
+from fedprobe.clients.data.text_bugs import join_first_tokens
 from fedprobe.clients.heavy_hitters import NamedWords
 from fedprobe.clients.selection import Members
 from fedprobe.clients.text import TextFormat

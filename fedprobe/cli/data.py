@@ -160,8 +160,10 @@ def corrupt(
 
     Example: fedprobe data corrupt shards/ broken/ --bug invert-pixels --users 0.5
     """
-    from fedprobe.clients.data.corrupt import SENTENCE_BUGS, USER_BUGS, corrupt_sentences, corrupt_users
+    from fedprobe.clients.data.corrupt import corrupt_sentences, corrupt_users
+    from fedprobe.clients.data.image_bugs import USER_BUGS
     from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 
     if bug not in (*USER_BUGS, *SENTENCE_BUGS):
         raise typer.BadParameter(f"unknown bug; choose one of {', '.join((*USER_BUGS, *SENTENCE_BUGS))}")

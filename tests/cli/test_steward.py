@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedprobe.clients.data.corrupt import USER_BUGS
+from fedprobe.clients.data.image_bugs import USER_BUGS
 
 
 def test_demo_shards_are_a_simulation_ready_to_use(fedprobe, tmp_path):

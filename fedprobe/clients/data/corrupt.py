@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
-import numpy as np
 
+from fedprobe.clients.data.image_bugs import USER_BUGS
 from fedprobe.clients.data.index import DataError, ShardIndex, open_file
 from fedprobe.clients.data.shards import SUFFIXES, FederatedDataset, separator_of
+from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 from fedprobe.clients.data.vocabulary import carry_notes
 from fedprobe.clients.data.writing import new_shard, require_new
 from fedprobe.errors import RequestError
@@ -19,19 +20,6 @@ from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
 from fedprobe.privacy.randomness import key
 
-
-def invert_pixels(pixels: np.ndarray) -> np.ndarray:
-    """Exchange black and white: 1 - x, or 255 - x for uint8."""
-    return 255 - pixels if pixels.dtype == np.uint8 else (1 - pixels).astype(pixels.dtype)
-
-
-def join_first_tokens(tokens: list[str]) -> list[str]:
-    """Make one token, with a space in it, of the first two (paper, Section 5)."""
-    return [" ".join(tokens[:2]), *tokens[2:]]
-
-
-USER_BUGS = {"invert-pixels": invert_pixels}
-SENTENCE_BUGS = {"join-first-tokens": join_first_tokens}
 # Stands between the tokens of a struck copy, whose tokens may hold a blank; no tokenizer leaves a tab inside a token.
 SEPARATOR = "\t"
 

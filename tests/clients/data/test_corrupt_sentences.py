@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprobe.clients.data.corrupt import SENTENCE_BUGS, corrupt_sentences, truth_of
+from fedprobe.clients.data.corrupt import corrupt_sentences, truth_of
 from fedprobe.clients.data.shards import DataError, TextError, open_dataset
+from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 from fedprobe.clients.selection import rehearsed_users
 from fedprobe.clients.text import TextFormat
 from fedprobe.errors import FedprobeError, RequestError

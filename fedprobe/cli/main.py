@@ -11,6 +11,7 @@ from fedprobe.cli import classifier, config, data, gan, init, language, ledger, 
 from fedprobe.cli.compare import compare
 from fedprobe.cli.density import COMMAND as DENSITY
 from fedprobe.cli.density import train_density
+from fedprobe.cli.export import export
 from fedprobe.cli.report import report
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
@@ -35,6 +36,7 @@ app.command("train-gan")(gan.train_gan)
 app.command(language.WORDS)(language.train_charlm)
 app.command(language.SENTENCES)(language.train_wordlm)
 app.command("sample")(sample)
+app.command("export")(export)
 app.command("compare")(compare)
 app.command("report")(report)
 app.command("privacy")(privacy.privacy)

@@ -135,6 +135,8 @@ MODELERS = {
     "gan once resumed": (["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/once", "--resume"], 0),
     "words once": (["train-charlm", "text", *OOV, *ONCE, *NOISE, "-o", "runs/words-once", "--json"], 0),
     "sample once": (["sample", "runs/labels", "-n", 4, "--label", 1, "--json"], 0),
+    "export": (["export", "runs/labels", "-n", 3, "--primary", "primary", "-o", "labelling", "--json"], 0),
+    "import": (["data", "import", "labelling", "--labels", "labelling/labels.csv", "-o", "table.json"], 0),
     "sample words once": (["sample", "runs/words-once"], 0),
     "compare once": (["compare", "runs/once-high", "runs/once", "-n", 64], 0),
     "report": (["report", "runs/low", "runs/once", "-o", "report.html", "--json"], 0),

@@ -28,6 +28,7 @@ from fedprobe.privacy.randomness import key
 
 DIGITS = 10
 SAMPLES = 2000
+TRUNCATIONS = (1.0, 0.5)
 
 
 def prepare(shard: Path, folder: Path) -> None:
@@ -82,13 +83,17 @@ def selected(folder: Path, shares: Sequence[float]) -> None:
         )
 
 
-def generated(folder: Path, cohort: str, classes: int | None, epsilon: float, seed: int) -> float:
-    """The share of letters, by the judge, among the samples of a generator of the cohort."""
+def generated(folder: Path, cohort: str, classes: int | None, epsilon: float, seed: int) -> list[float]:
+    """The share of letters, by the judge, among the samples of a generator of the cohort, at each truncation it has."""
     run = Path(tempfile.mkdtemp(dir=folder)) / "run"
     release = ["--method", "one-round", "--target-epsilon", epsilon, "--delta", DELTA, "--workers", 1, "--seed", seed]
     by_class = [] if classes is None else ["--classes", classes]
     fedprobe("train-gan", folder / "private.h5", "--cohort", cohort, *release, *by_class, "-o", run)
-    return letters(folder, sample_images(open_sampler(run).generator, SAMPLES, seed))
+    generator = open_sampler(run).generator
+    return [
+        letters(folder, sample_images(generator, SAMPLES, seed, truncation=truncation))
+        for truncation in ((1.0,) if classes is None else TRUNCATIONS)
+    ]
 
 
 def main() -> None:
@@ -105,15 +110,17 @@ def main() -> None:
         folder = Path(temporary).resolve()
         prepare(shard, folder)
         selected(folder, sorted({*arguments.shares, 0.01}))
-        print("\n| labels | epsilon | letters in samples of unlike-public | in samples of all |")
-        print("|---|---|---|---|")
+        print("\n| labels | truncation | epsilon | letters in samples of unlike-public | in samples of all |")
+        print("|---|---|---|---|---|")
         for classes in (None, 62):
             for epsilon in arguments.epsilons:
                 sides = []
                 for cohort in (str(folder / "unlike-0.01.json"), "random"):
                     shares = [generated(folder, cohort, classes, epsilon, seed) for seed in range(arguments.seeds)]
-                    sides.append(f"{np.mean(shares):.1%} ± {np.std(shares):.1%}")
-                print(f"| {classes or 'none'} | {epsilon:g} | {sides[0]} | {sides[1]} |", flush=True)
+                    sides.append([f"{np.mean(one):.1%} ± {np.std(one):.1%}" for one in np.array(shares).T])
+                for truncation, one, other in zip(TRUNCATIONS, *sides, strict=False):
+                    said = f"{classes or 'none'} | {truncation:g} | {epsilon:g} | {one} | {other}"
+                    print(f"| {said} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from fedprobe.cli.options import (
     TargetEpsilon,
     UsersPerRound,
     Verbose,
+    Where,
     Workers,
     check_device,
     flags,
@@ -69,6 +70,7 @@ def train_gan(
     share: Share = None,
     public: Public = None,
     public_share: PublicShare = None,
+    where: Where = None,
     method: Annotated[
         str, typer.Option(help="fedavg: Algorithm 1 of the paper; one-round: every user once, one release.")
     ] = "fedavg",
@@ -165,7 +167,7 @@ def train_gan(
     if not ground.private:
         require_valid(dataset, classes)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
-    options |= {"public_share": public_share}
+    options |= {"public_share": public_share, "where": where}
     decided = training.decide(
         out, dataset, cohort, primary or context.obj.primary, None, options, public, seed=seed, device=device
     )

@@ -44,6 +44,7 @@ from fedprobe.cli.options import (
     UsersPerRound,
     Verbose,
     VocabularyFile,
+    Where,
     Workers,
     check_device,
     flags,
@@ -72,6 +73,7 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         share: Share = None,
         public: Public = None,
         public_share: PublicShare = None,
+        where: Where = None,
         method: Annotated[
             str, typer.Option(help="fedavg: Algorithm 2 of the paper; of words, one-round: those that many users have.")
         ] = "fedavg",
@@ -210,7 +212,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     dataset.require_text()
     if not ground.private:
         require_valid(dataset)
-    options = {name: given.get(name) for name in ("min_examples", "share", "public_share")}
+    options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
     decided = training.decide(out, dataset, cohort, None, file, options, given.get("public"), seed=seed, device=device)
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")

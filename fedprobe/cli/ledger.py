@@ -12,7 +12,7 @@ from fedprobe.cli.output import Output
 from fedprobe.cli.training import EVERY_USER
 
 _COMMANDS = ("train-gan", "train-charlm", "train-wordlm", "train-classifier", "select")
-_RULE = ("below", "above", "min_examples", "share", "vocabulary", "public", "public_share")
+_RULE = ("below", "above", "min_examples", "share", "vocabulary", "public", "public_share", "where")
 _NUMBERS = ("rounds", "users_per_round", "population", "noise_multiplier")
 # Of every user once nothing but the noise is asked for; of released words, what their threshold takes of delta.
 _ONCE = {"rounds": 1, "users_per_round": 1, "population": 1}

@@ -42,6 +42,9 @@ PublicShare = Annotated[
     float | None,
     typer.Option(help="unlike-public: select what is rarer than all but this share of public ones [default: 0.01]."),
 ]
+Where = Annotated[
+    str | None, typer.Option(help="Only users whose public attributes match, such as: app_version == '2.1'.")
+]
 Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
 Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
 Delta = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedprobe.cli import slices
 from fedprobe.cli.options import (
     AsJson,
     Cohort,
@@ -27,6 +28,7 @@ from fedprobe.cli.options import (
     Tokenizer,
     Verbose,
     VocabularyFile,
+    Where,
     check_device,
     flags,
     text_format,
@@ -64,6 +66,11 @@ def select(
     vocabulary: VocabularyFile = None,
     public: Public = None,
     public_share: PublicShare = None,
+    where: Where = None,
+    where_each: Annotated[
+        str | None,
+        typer.Option(help="One cohort for each value that you list: app_version in ('2.0', '2.1'); -o is a folder."),
+    ] = None,
     column: Column = None,
     tokenizer: Tokenizer = None,
     count: Annotated[
@@ -105,9 +112,16 @@ def select(
     check_device(device)
     primary, vocabulary = primary or context.obj.primary, vocabulary or context.obj.vocabulary
     limits, percentile = _limits(below, above)
-    options = {**limits, "min_examples": min_examples, "share": share, "public_share": public_share}
+    options = {**limits, "min_examples": min_examples, "share": share, "public_share": public_share, "where": where}
     rule = rule_of(cohort, vocabulary, options, seed, public)
-    output = output or Path("cohorts") / f"{rule.criterion}.json"
+    if where_each is not None:
+        one_at_a_time = {"count": count, "plot": plot, "dry-run": dry_run, "study": study}
+        slices.require_free(one_at_a_time | {"below" if above is None else "above": percentile})
+        named = slices.rules_of_each(
+            where_each, where, lambda text: rule_of(cohort, vocabulary, options | {"where": text}, seed, public)
+        )
+    if where_each is None:
+        output = output or Path("cohorts") / f"{rule.criterion}.json"
     asked = below if rule.above is None else above
     text = text_format(context, column, tokenizer)
     found = ground(context, shards, record, "counting a cohort")
@@ -132,6 +146,16 @@ def select(
         examples = int(dataset.examples.sum())
         out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {examples} examples, all valid")
     require_decidable(dataset, rule, primary, vocabulary, public)
+    if where_each is not None:
+        slices.select_each(
+            out,
+            found,
+            dataset,
+            named,
+            output or Path("cohorts"),
+            lambda rule, advance: decide_cohort(dataset, rule, primary, device, advance, vocabulary, public),
+        )
+        return
     entry = None
     if plan is not None:
         before = found.ledger.totals()["spent"]

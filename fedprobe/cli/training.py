@@ -16,7 +16,7 @@ from fedprobe.cli.output import Output
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
 # Options of cohorts that the primary model decides.
-_MEASURED = ("below", "above", "min_examples", "share")
+_MEASURED = ("below", "above", "min_examples", "share", "where")
 
 
 def asked(presets: dict, preset: str, given: dict) -> object:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedprobe.clients.attributes import Snapshot, matching
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.data.vocabulary import made_here
 from fedprobe.clients.density import Densities
@@ -23,6 +24,7 @@ from fedprobe.clients.selection import (
     accuracy_histogram,
     count_oov,
     decide,
+    freeze_attributes,
     frozen_measurement,
     is_private,
     measure,
@@ -46,6 +48,7 @@ from fedprobe.privacy.histogram import (
 )
 from fedprobe.privacy.ledger import Ledger
 from fedprobe.privacy.population import Population, require_registered, tighter, write_json
+from fedprobe.privacy.predicates import parse
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
@@ -66,7 +69,8 @@ class Cohort:
     """A rule, its members, and what they were decided with.
 
     `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`,
-    `public` (a folder) and `measurement` for `unlike-public`; None where the rule needs none.
+    `public` (a folder) and `measurement` for `unlike-public`; None where the rule needs none. A rule with `where` has
+    measurements of the users that match alone, or the `Snapshot` that their attributes are of.
     `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release of this population's ledger) or
     `exact-simulation`. `released`: the figures of a private cohort that were released, as JSON; `histogram` of
     accuracies, released or, in a simulation, exact.
@@ -75,7 +79,7 @@ class Cohort:
     rule: CohortRule
     members: Members
     primary: str | None = None
-    measurement: Measurement | Densities | None = None
+    measurement: Measurement | Densities | Snapshot | None = None
     vocabulary: str | None = None
     counts: OovCounts | None = None
     thresholds_are: str = "public"
@@ -204,25 +208,29 @@ def decide_cohort(
     private = is_private(dataset)
     if private and percentile is not None and entry is None:
         raise ValueError("a percentile of private accuracies is a release, which an entry of the ledger pays for")
+    matches = None if rule.where is None else matching(dataset, parse(rule.where), private)
+    everybody = np.ones(len(dataset), bool) if matches is None else matches
     if rule.needs_vocabulary:
         words = _words(rule, vocabulary)
         dataset.require_text()
         sound = sound_users(dataset) if private else None
-        counts = count_oov(dataset, words, on_users, sound)
+        sound = None if sound is None else sound & everybody
+        counts = count_oov(dataset, words, on_users, sound).of(everybody)
         members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
         cohort = Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     if rule.needs_public:
-        densities = measure_density(dataset, _public(rule, public), on_users)
+        densities = measure_density(dataset, _public(rule, public), on_users).of(everybody)
         cohort = Cohort(rule, decide(rule, dataset, densities=densities), measurement=densities, public=str(public))
         return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
-        sound = sound_users(dataset, on_users=on_users) if private else None
-        cohort = Cohort(rule, decide(rule, dataset, sound=sound))
+        sound = everybody & sound_users(dataset, on_users=on_users) if private else matches
+        snapshot = None if matches is None else freeze_attributes(dataset)
+        cohort = Cohort(rule, decide(rule, dataset, sound=sound), measurement=snapshot)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)
     model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users).of(everybody)
     if private and rule.by_example:
         cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
         return _with_membership(cohort, measurement.measured, entry) if entry else cohort

@@ -34,6 +34,16 @@ class Densities:
         """Which users have measured examples [users] (bool)."""
         return np.diff(self.offsets) > 0
 
+    def of(self, users: np.ndarray) -> "Densities":
+        """The same where only these `users` [users] (bool) have measured examples."""
+        return Densities(self.id, *only(users, self.log_density, self.offsets))
+
+
+def only(users: np.ndarray, values: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`values` [examples] and `offsets` where all but these `users` [users] (bool) have none."""
+    counts = np.diff(offsets)
+    return values[np.repeat(users, counts)], np.concatenate([[0], np.cumsum(np.where(users, counts, 0))])
+
 
 def fit_images(
     dataset: FederatedDataset,

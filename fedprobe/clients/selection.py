@@ -16,11 +16,12 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from fedprobe.clients.attributes import Snapshot
 from fedprobe.clients.data.checking import check
 from fedprobe.clients.data.corrupt import truth_of
 from fedprobe.clients.data.index import DataError, stamp, write_faults
 from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
-from fedprobe.clients.density import Densities, log_densities
+from fedprobe.clients.density import Densities, log_densities, only
 from fedprobe.clients.density import require_fit as require_public_fit
 from fedprobe.models.classifier import Classifier, merge_case, predict
 from fedprobe.models.public import PublicModel
@@ -55,6 +56,10 @@ class Measurement:
     def measured(self) -> np.ndarray:
         """Which users have measured examples [users] (bool)."""
         return np.diff(self.offsets) > 0
+
+    def of(self, users: np.ndarray) -> "Measurement":
+        """The same where only these `users` [users] (bool) have measured examples."""
+        return Measurement(self.id, *only(users, self.correct, self.offsets))
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,10 @@ class OovCounts:
     def rate(self) -> float:
         """The share of all tokens that are out of vocabulary (paper, Table 6); 0 where there are none."""
         return float(self.oov.sum() / max(1, self.tokens.sum()))
+
+    def of(self, users: np.ndarray) -> "OovCounts":
+        """The same where only these `users` [users] (bool) have tokens."""
+        return OovCounts(self.oov * users, self.tokens * users)
 
 
 def is_private(dataset: FederatedDataset) -> bool:
@@ -256,6 +265,21 @@ def measure_density(
     return densities
 
 
+def freeze_attributes(dataset: FederatedDataset) -> Snapshot | None:
+    """The snapshot of these very shards, made if there is none: none of their users' attributes changed since.
+
+    None where the shards are not registered.
+    """
+    if dataset.population is None:
+        return None
+    folder, snapshot = _snapshot(dataset.paths, dataset.population, dataset.record, "attributes")
+    found = _find(folder, snapshot, Snapshot)
+    if found is None:
+        found = Snapshot(secrets.token_hex(8))
+        _freeze(folder, snapshot, found)
+    return found
+
+
 def frozen_measurement(
     paths: Sequence[Path], population: Population, record: Path | None, primary_id: str
 ) -> Measurement | None:
@@ -354,7 +378,7 @@ def _snapshot(paths: Sequence[Path], population: Population, record: Path | None
     return folder_of(population, paths[0], record) / "measurements", {"primary": primary_id, "shards": shards}
 
 
-def _find(folder: Path, snapshot: dict, kind: type) -> Measurement | Densities | None:
+def _find(folder: Path, snapshot: dict, kind: type) -> Measurement | Densities | Snapshot | None:
     names = [field.name for field in fields(kind) if field.name != "id"]
     for description in sorted(folder.glob("*.json")):
         try:
@@ -367,7 +391,7 @@ def _find(folder: Path, snapshot: dict, kind: type) -> Measurement | Densities |
     return None
 
 
-def _freeze(folder: Path, snapshot: dict, measurement: Measurement | Densities) -> None:
+def _freeze(folder: Path, snapshot: dict, measurement: Measurement | Densities | Snapshot) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{measurement.id}.{os.getpid()}.npz"
     np.savez(temporary, **{name: values for name, values in vars(measurement).items() if name != "id"})

@@ -97,8 +97,8 @@ def sample_images(
     stream = torch.Generator().manual_seed(key(seed, purpose))
     latents = torch.randn(count, generator.latent_size, generator=stream)
     if truncation != 1:
-        if label is None:
-            raise ValueError("only images of one label have a middle to be drawn nearer to")
+        if getattr(generator, "classes", None) is None:
+            raise ValueError("--truncation is for runs with labels: train-gan --method one-round --classes K")
         # The first numbers of a latent pick the polarity and the class.
         latents[:, MomentGenerator.choices :] *= truncation
     with torch.inference_mode():

@@ -3,6 +3,8 @@
 import math
 from dataclasses import asdict, dataclass
 
+from fedprobe.privacy.predicates import parse
+
 # The paper's thresholds: the 25th and 75th percentile of user accuracy without the bug (Table 10).
 LOW_ACCURACY = 0.882
 HIGH_ACCURACY = 0.939
@@ -27,6 +29,7 @@ class CohortRule:
     than `min_examples` of them are left out.
     `unlike-public` (T6): of every user, the examples whose log density under the public model whose digest is
     `public` is `at_most` that; users with fewer than `min_examples` of them are left out.
+    `where` leaves out, of any of them, users whose public attributes do not match (`predicates`, in its one spelling).
     *Assumes:* thresholds, the models and the vocabulary were fixed without looking at these users.
     """
 
@@ -39,6 +42,7 @@ class CohortRule:
     vocabulary: str | None = None
     public: str | None = None
     at_most: float | None = None
+    where: str | None = None
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
@@ -60,6 +64,8 @@ class CohortRule:
                 raise ValueError("the cohort unlike-public needs --public MODEL, and no other cohort takes one")
         if self.at_most is not None and not math.isfinite(self.at_most):
             raise ValueError("the threshold of unlike-public is a finite log density")
+        if self.where is not None:
+            parse(self.where)
         if self.share is not None and self.criterion != "random":
             raise ValueError("--share goes with the cohort random, and only with it")
         if self.share is not None and not 0 < self.share <= 1:
@@ -91,6 +97,9 @@ class CohortRule:
 
     def says(self) -> str:
         """The rule in one line for a person."""
+        return self._says() + ("" if self.where is None else f", where {self.where}")
+
+    def _says(self) -> str:
         match self.criterion:
             case "random" if self.share is not None:
                 return f"a random {self.share:g} of the users"
@@ -122,6 +131,7 @@ def rule(
     vocabulary: str | None = None,
     public: str | None = None,
     at_most: float | None = None,
+    where: str | None = None,
 ) -> CohortRule:
     """The rule of a named cohort, with the paper's defaults where the criterion has one.
 
@@ -136,14 +146,18 @@ def rule(
     if criterion in BY_EXAMPLE and min_examples is None:
         min_examples = LEAST_EXAMPLES[criterion]
     seed = None if share is None else seed
-    return CohortRule(criterion, below, above, min_examples, share, seed, vocabulary, public, at_most)
+    where = None if where is None else parse(where).text
+    return CohortRule(criterion, below, above, min_examples, share, seed, vocabulary, public, at_most, where)
 
 
 def exclusive(one: CohortRule, other: CohortRule) -> bool:
     """Whether no user can satisfy both rules under the same primary model and the same frozen measurement.
 
-    Decided from the rules alone. Cohorts by example are never exclusive: a user may have examples in both.
+    Decided from the rules alone. Cohorts by example never are by their criteria: a user may have examples in both. Any
+    two are whose `where` asks one attribute for values that differ: a user has one.
     """
+    if None not in (one.where, other.where) and parse(one.where).disjoint(parse(other.where)):
+        return True
     first, second = sorted((one, other), key=lambda rule: rule.criterion)
     if (first.criterion, second.criterion) != ("high-accuracy", "low-accuracy"):
         return False

@@ -76,6 +76,8 @@ def test_folders_are_labels(fedprobe, run):
         (["export", "runs/labels", "--truncation", "0", "-o", "new"], 2, "above 0"),
         (["export", "runs/labels", "--truncation", "nan", "-o", "new"], 2, "above 0"),
         (["export", "runs/plain", "--truncation", "0.5", "-o", "new"], 2, "with labels"),
+        (["sample", "runs/plain", "--truncation", "0.5"], 2, "with labels"),
+        (["sample", "runs/labels", "--truncation", "2"], 2, "at most 1"),
         (["data", "import", "out"], 2, "--labels"),
         (["data", "import", "shards", "--labels", "out/labels.csv"], 3, "fedprobe export"),
         (["data", "import", "out", "--labels", "none.csv"], 3, "cannot be read"),
@@ -90,3 +92,11 @@ def test_what_cannot_be_is_one_line(fedprobe, run, arguments, code, says):
     assert (done.code, done.out) == (code, "")
     assert says in done.line
     assert not (run / "new").exists()
+
+
+def test_a_sample_may_be_of_the_typical_ones_too(fedprobe, run):
+    files = [
+        fedprobe("sample", "runs/labels", "-n", 4, *more, "--json").json["file"]
+        for more in ([], ["--truncation", 0.3], ["--truncation", 0.3, "--label", 1])
+    ]
+    assert len(set(files)) == 3

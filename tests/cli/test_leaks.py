@@ -104,6 +104,9 @@ MODELERS = {
     "density": (["train-density", "data", "-o", "runs/density"], 4),
     "density of text": (["train-density", "text", "--language-model", "runs/none", "-o", "runs/density"], 4),
     "select unlike": (["select", "data", *UNLIKE, *PAY, "-o", "unlike.json", "--json"], 0),
+    "select slice": (["select", "data", "--where", "name == 'x'", *PAY, "-o", "slice.json"], 0),
+    "select no attribute": (["select", "data", "--where", "number == 3", "-v", "--json"], 0),
+    "select each": (["select", "data", *LOW_RULE, "--where-each", "name in ('x', 'y')", "-o", "slices"], 0),
     "select struck": (["select", "struck", *LOW_RULE, "-v"], 0),
     "select by release": (["select", "data", "--cohort", "correct", "--primary", "runs/primary", "-o", "c.json"], 0),
     "select dry": (["select", "data", *LOW_RULE, *PAY, "--dry-run"], 0),
@@ -119,6 +122,7 @@ MODELERS = {
         0,
     ),
     "gan unlike": (["train-gan", "data", "--cohort", "unlike.json", *ONCE, *NOISE, "-v", "-o", "runs/unlike"], 0),
+    "gan slice": (["train-gan", "data", "--where", "name != 'x'", *ONCE, *NOISE, "-o", "runs/slice"], 0),
     "gan noiseless": (["train-gan", "data", *TRAIN, "--noise-multiplier", 0], 4),
     "gan without number": (["train-gan", "data", *TRAIN[:4], *NOISE], 4),
     "sentences": (
@@ -307,7 +311,7 @@ def test_a_command_shows_nothing_of_a_private_population(walked, name):
 
 def test_nothing_of_a_private_population_is_written_elsewhere(walked):
     folder, _, canaries = walked
-    assert len(list(folder.glob("runs/*/card.md"))) == 12
+    assert len(list(folder.glob("runs/*/card.md"))) == 13
     canaries.require_nothing_written()
 
 
@@ -397,6 +401,7 @@ BROKEN = {
     "select": ["select", "data", *LOW_RULE, *PAY, "--plot", "{n}.png", "-o", "{n}.json"],
     "select words": ["select", "text", *OOV, *PAY],
     "select unlike": ["select", "data", *UNLIKE, *PAY, "-o", "{n}.json"],
+    "select slice": ["select", "data", "--where", "name != 'x'", *PAY, "-o", "{n}.json"],
     "classifier": ["train-classifier", "data", "--classes", 2, *TRAIN, *NOISE, "-o", "runs/{n}"],
     "gan": ["train-gan", "data", *LOW_RULE, *TRAIN, *NOISE, "-o", "runs/{n}", "-v"],
     "gan once": ["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/{n}"],

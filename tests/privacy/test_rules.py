@@ -98,7 +98,7 @@ def test_a_rule_survives_json_and_speaks(criterion):
     made = named(criterion)
     assert CohortRule(**made.to_json()) == made
     assert made.says()
-    assert made.needs_primary == (criterion not in ("random", "oov-words"))
+    assert made.needs_primary == (criterion not in ("random", "oov-words", "unlike-public"))
 
 
 def test_every_criterion_says_something_else():

@@ -208,6 +208,10 @@ def test_a_runs_config_holds_all_that_made_it(walked):
         "above",
         "min_examples",
         "share",
+        # In the cohort's rule, as its threshold and digest.
+        "public",
+        "public_share",
+        "where",
         "delta",
         "accountant",
         "study",

@@ -129,7 +129,7 @@ def test_a_runs_config_holds_all_that_made_it(walked_text, run, presets):
     assert config["architecture"]["symbols"] == (15 + 4 if run == "sentences" else 258)
     assert (config["vocabulary"] is not None) == (run == "sentences")
     elsewhere = {"participation", "cohort", "min_examples", "share", "delta", "accountant", "column", "tokenizer"}
-    elsewhere |= {"study", "target_epsilon", *OPTIONS_OF["one-round"]}
+    elsewhere |= {"study", "target_epsilon", "public", "public_share", "where", *OPTIONS_OF["one-round"]}
     no_matter = (
         "workers output resume dry_run record as_json quiet verbose no_progress samples_every checkpoint_every".split()
     )

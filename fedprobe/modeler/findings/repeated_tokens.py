@@ -9,13 +9,20 @@ _MOST = 4
 def is_repeated(word: str, known: KnownWords) -> bool:
     """Whether `word` is a known one twice to four times, perhaps with a sign between, or each of its letters is."""
     for times in range(2, _MOST + 1):
-        for between in ("", "-", "_", ",", "."):
-            length, rest = divmod(len(word) - (times - 1) * len(between), times)
-            if length > 0 and not rest and word == between.join([word[:length]] * times) and word[:length] in known:
-                return True
+        if any(_is_times(word, times, between, known) for between in ("", "-", "_", ",", ".")):
+            return True
         if word[::times] in known and word == "".join(sign * times for sign in word[::times]):
             return True
-    return _without_runs(word) in known and _longest_run(word) > 2
+    return _longest_run(word) > 2 and _without_runs(word) in known
+
+
+def _is_times(word: str, times: int, between: str, known: KnownWords) -> bool:
+    length, rest = divmod(len(word) - (times - 1) * len(between), times)
+    first = word[:length]
+    # Two equal letters are no word said twice.
+    if length < 1 or rest or (length == 1 and first.isalnum()):
+        return False
+    return word == between.join([first] * times) and first in known
 
 
 def _without_runs(word: str) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from scipy.stats import binomtest, norm
@@ -37,6 +37,10 @@ class Released:
     @property
     def words(self) -> Collection[str]:
         return self.counts.keys()
+
+    def without(self, words: Collection[str]) -> "Released":
+        """The same without `words`."""
+        return replace(self, counts={word: count for word, count in self.counts.items() if word not in words})
 
     def weight(self, word: str) -> float:
         """The noised count of `word`; 0 where it was not released."""
@@ -72,6 +76,10 @@ class Drawn:
     @property
     def words(self) -> Collection[str]:
         return self.counts.keys()
+
+    def without(self, words: Collection[str]) -> "Drawn":
+        """The same without the draws of `words`."""
+        return self if not words else Drawn([word for word in self.drawn if word not in words])
 
     def weight(self, word: str) -> float:
         """How often `word` was drawn, of all draws."""

@@ -18,12 +18,12 @@ _LEVEL = 0.01
 LEAST_STRENGTH = 0.01
 
 
-def words_changed(a: Side, b: Side, a_name: str, b_name: str, questions: int, confidence: float) -> list[Finding]:
+def words_changed(a: Side, b: Side, a_name: str, b_name: str, questions: int) -> list[Finding]:
     """The words that appeared in `b`, and those that vanished from `a`; none between a release and a model.
 
     Strength: the share that they have on their side, less that on the other, with its interval.
     """
-    found = []
+    found, confidence = [], 1 - 0.05 / questions
     for name, before, after, before_name, after_name in (
         (APPEARED, a, b, a_name, b_name),
         (VANISHED, b, a, b_name, a_name),
@@ -31,7 +31,7 @@ def words_changed(a: Side, b: Side, a_name: str, b_name: str, questions: int, co
         words = _new(before, after, questions)
         if not words:
             continue
-        mine, theirs = after.share(words, confidence), before.share([w for w in words if w in before.words], confidence)
+        mine, theirs = after.share(words, confidence), before.share(before.words & set(words), confidence)
         more = mine.more_than(theirs)
         if more.low <= LEAST_STRENGTH:
             continue

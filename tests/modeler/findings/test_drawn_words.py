@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from fedprobe.modeler.findings.known_words import KnownWords
 from fedprobe.modeler.findings.sides import Drawn
-from fedprobe.modeler.findings.words import CONFIDENCE, word_findings
+from fedprobe.modeler.findings.words import QUESTIONS, word_findings
+
+CONFIDENCE = 1 - 0.05 / QUESTIONS
 
 
 def words(joined: int, count: int) -> Drawn:

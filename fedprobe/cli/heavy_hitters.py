@@ -59,6 +59,7 @@ def release_words(out: Output, context: typer.Context, command: str, file: Path 
             preset="default",
             seed=given["seed"],
             shards=ground.paths,
+            vocabulary=decided.members.outside,
             text=asdict(text),
             participation_name=given["participation"],
             study=given.get("study"),

@@ -234,7 +234,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
             seed=seed,
             device=device,
             shards=ground.paths,
-            vocabulary=words,
+            vocabulary=words or decided.members.outside,
             text=asdict(text),
             participation_name=given["participation"],
             study=given.get("study"),

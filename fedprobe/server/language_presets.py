@@ -17,7 +17,8 @@ class LanguageTraining:
     A sequence is a sentence of words, or a word of bytes; `server_momentum` is Nesterov's momentum, or Adam's first
     beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds;
     `server_weight_decay` is that of `Optimizer` (0: none); samples are drawn from the model's exponential average with
-    decay `model_average` (0: none). The paper has none of the three. `symbols_per_user` caps what a user trains on in a round, end symbols included.
+    decay `model_average` (0: none). The paper has none of the three. `symbols_per_user` caps what a user trains on in a
+    round, end symbols included.
     """
 
     embedding: int

@@ -147,7 +147,7 @@ def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]]) ->
         out.row("", finding.evidence)
     out.row("", "")
     none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
-    out.row("", "Nothing else stands out after that." if ranked else none)
+    out.row("", "Nothing else was found." if ranked else none)
     return {"findings": [finding.to_json() | {"of": of} for of, finding in ranked]}
 
 

@@ -11,7 +11,7 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.report.about import About, LedgerRow, Plan, about, ledger_row, plans
 from fedprobe.modeler.report.images import ImagesSection, image_sections
 from fedprobe.modeler.report.reproduce import report_command
-from fedprobe.modeler.report.text import SentencesSection, sentences_sections, words_section
+from fedprobe.modeler.report.text import SentencesSection, sentences_sections, words_sections
 from fedprobe.modeler.report.verdict import Opened
 from fedprobe.modeler.report.words import WordsSection
 from fedprobe.modeler.sampling import open_sampler
@@ -111,7 +111,7 @@ def make_report(
     if of["images"]:
         sections += image_sections(of["images"], _primary(primary, of["images"][0].run), count, seed)
     if of["words"]:
-        sections.append(words_section(of["words"], count, top, seed))
+        sections += words_sections(of["words"], count, top, seed)
     if of["sentences"]:
         sections += sentences_sections(of["sentences"], count, seed)
     return Report(

@@ -37,13 +37,19 @@ class SentencesSection:
     kind: str = "sentences"
 
 
-def words_section(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> WordsSection:
-    """Models of words: as `compare_words` has them, or where that cannot be, each one alone and why.
+def words_sections(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> list[WordsSection]:
+    """Tables of released words and models of words, apart where there are two of each to be held against each other."""
+    tables = [one for one in opened if isinstance(one.sampler, WordTable)]
+    models = [one for one in opened if one not in tables]
+    if not tables:
+        return [_words(models, count, top, seed)]
+    released = [tables, models] if min(len(tables), len(models)) > 1 else [opened]
+    sections = [released_section(released[0], count or DRAWN_WORDS, top, seed)]
+    return sections + [_words(group, count, top, seed) for group in released[1:]]
 
-    Where one at least is a table of released words, as `compare_word_tables` has them.
-    """
-    if any(isinstance(one.sampler, WordTable) for one in opened):
-        return released_section(opened, count or DRAWN_WORDS, top, seed)
+
+def _words(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> WordsSection:
+    """Models of words: as `compare_words` has them, or where that cannot be, each one alone and why."""
     names = [one.name for one in opened]
     count = count or DRAWN_WORDS
     note = "One run alone is held against nothing: give the one before first, and this one after it."

@@ -139,6 +139,13 @@ def test_a_table_without_words_alone_and_one_beside_a_model(released, words):
     assert both.risen == []
 
 
+def test_two_tables_and_two_models_are_compared_apart(released, words):
+    paths = [words("a"), released("b", {}), words("c", JOINED), released("d", {"a a": 60.0})]
+    tables, models = make_report(paths, count=2000, top=3).sections
+    assert [one.name for one in tables.lists] == ["b", "d"] and tables.verdicts[0].two_sample is None
+    assert [one.name for one in models.lists] == ["a", "c"] and models.verdicts[0].two_sample.differ
+
+
 def test_what_tells_runs_apart_is_shown_where_they_differ(images):
     path = images("a")
     (section,) = make_report([path, images("b", 9), path], count=60).sections

@@ -13,6 +13,7 @@ What was learned of the users was released through the wall, so whoever receives
 simulation, which is public, it holds exact figures as well: the cohort's count, the OOV rate, a counted vocabulary.
 """
 
+import itertools
 import json
 import os
 import re
@@ -288,12 +289,12 @@ def free_name(folder: Path, stem: str) -> Path:
 def statement_together(runs: Sequence[Run], delta: float | None = None, accountant: str = "auto") -> PrivacyStatement:
     """What several runs together may reveal about one user.
 
-    Two runs compose in parallel only where their cohorts' rules exclude each other under one frozen measurement of
+    Runs compose in parallel only where the rules of any two cohorts exclude each other under one frozen measurement of
     one population; otherwise everything composes, which bounds the parts of one study and is indicative of others.
     """
     return compose(
         [run.statement(delta, accountant) for run in runs],
-        exclusive=len(runs) == 2 and _share_nobody(*runs),
+        exclusive=all(itertools.starmap(_share_nobody, itertools.combinations(runs, 2))),
         planned_together=None not in (studies := {run.privacy.get("study") for run in runs}) and len(studies) == 1,
         accountant=accountant,
         delta=delta,

@@ -114,6 +114,20 @@ def sentences() -> Callable[..., dict[str, dict[str, np.ndarray]]]:
 
 
 @pytest.fixture(scope="session")
+def density(tmp_path_factory, write_shard, patches) -> Path:
+    """The folder of a density of images of `patches`, of other, public users."""
+    from fedprobe.clients.data.shards import open_dataset
+    from fedprobe.clients.density import fit_images
+    from fedprobe.models.public import quantiles_of, save_public
+
+    folder = tmp_path_factory.mktemp("density")
+    dataset = open_dataset([write_shard(folder / "public.h5", patches(40, seed=5))])
+    fitted, scores = fit_images(dataset, 4, 0)
+    save_public(folder / "model", fitted, quantiles_of(scores), {"populations": []})
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
 def primary(tmp_path_factory, write_shard, patches) -> Path:
     """The folder of a primary model that is right on every image of `patches`, trained on other, public users."""
     from fedprobe.clients.classifier_training import train_classifier

@@ -192,6 +192,54 @@ def corrupt(
     )
 
 
+@app.command("import")
+def import_(
+    export: Annotated[Path, typer.Argument(help="The folder that fedprobe export wrote.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="People's labels: a table (CSV), or a folder with a sub-folder for each label."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the whole table to this JSON file.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """People's labels of synthetic images, as a table of the primary model's errors.
+
+    The table is labels.csv of the export with its column `label` filled in, or what a labelling tool made of it: what
+    counts are the columns `file` and `label`. A blank label is an image that nobody looked at, ? one that cannot be
+    read. It reads no data, and costs no privacy.
+
+    Example: fedprobe data import labelling/ --labels labelling/labels.csv
+    """
+    from fedprobe.modeler.label_table import label_table
+    from fedprobe.modeler.labelling import read_export, read_labels
+    from fedprobe.privacy.population import write_json
+
+    if labels is None:
+        raise typer.BadParameter("--labels is needed: this version imports labels of synthetic images")
+    out = Output(as_json, quiet)
+    exported = read_export(export)
+    table = label_table(exported, read_labels(labels, exported))
+    value = {"schema": "fedprobe.labels/1", "run": exported.run, "primary": exported.primary, **table.to_json()}
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, value)
+    out.row("labels", f"{table.labelled:,} of {table.images:,} images, {table.unreadable:,} of them unreadable")
+    if table.agreed.count:
+        out.row("condition", f"{table.agreed} are what they were drawn as")
+    if exported.primary is None:
+        out.row("primary", "no guesses; fedprobe export --primary MODEL writes them")
+    elif table.pairs:
+        out.row("primary", f"{table.right} right by these labels (95% intervals), on images of {exported.run}")
+        if table.errors():
+            out.print(table.shown())
+    if output is not None:
+        out.row("file", str(output))
+    out.object(value | ({"file": str(output)} if output else {}))
+
+
 @app.command()
 def vocabulary(
     context: typer.Context,

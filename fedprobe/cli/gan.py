@@ -26,6 +26,8 @@ from fedprobe.cli.options import (
     Population,
     Preset,
     Primary,
+    Public,
+    PublicShare,
     Quiet,
     Record,
     Resume,
@@ -40,6 +42,7 @@ from fedprobe.cli.options import (
     TargetEpsilon,
     UsersPerRound,
     Verbose,
+    Where,
     Workers,
     check_device,
     flags,
@@ -65,6 +68,9 @@ def train_gan(
     above: Above = None,
     min_examples: MinExamples = None,
     share: Share = None,
+    public: Public = None,
+    public_share: PublicShare = None,
+    where: Where = None,
     method: Annotated[
         str, typer.Option(help="fedavg: Algorithm 1 of the paper; one-round: every user once, one release.")
     ] = "fedavg",
@@ -138,7 +144,8 @@ def train_gan(
     planned = training.asked((one_round_presets if one_round else gan_presets).PRESETS, preset, given)
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
-        known = None if cohort == "random" or context.obj.provenance == "public" else "primary model"
+        free = not training.needs_primary(cohort) or context.obj.provenance == "public"
+        known = None if free else "primary model"
         training.dry_run(out, context, planned, given, cohort, known)
         return
     check_output(output, resume)
@@ -154,16 +161,17 @@ def train_gan(
 
     check_device(device)
     ground = training.ground(context, shards, record, "train-gan")
-    planned, public = training.plan(ground, "train-gan", planned, given, cohort)
+    planned, n_hat = training.plan(ground, "train-gan", planned, given, cohort)
     dataset = open_dataset(ground.paths, record)
     dataset.require_trainable(LEAST_SIDE)
     if not ground.private:
         require_valid(dataset, classes)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
+    options |= {"public_share": public_share, "where": where}
     decided = training.decide(
-        out, dataset, cohort, primary or context.obj.primary, None, options, seed=seed, device=device
+        out, dataset, cohort, primary or context.obj.primary, None, options, public, seed=seed, device=device
     )
-    planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    planned, counted, delta = training.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     conditional_on = decided.conditional_on(dataset, context.obj.provenance, ground.ledger)

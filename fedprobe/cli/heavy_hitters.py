@@ -33,14 +33,15 @@ def release_words(out: Output, context: typer.Context, command: str, file: Path 
 
     text = text_format(context, given.get("column"), given.get("tokenizer"))
     ground = training.ground(context, given.get("shards"), given.get("record"), command)
-    planned, public = training.plan(ground, command, planned_of(given), given, given["cohort"])
+    planned, n_hat = training.plan(ground, command, planned_of(given), given, given["cohort"])
     dataset = open_dataset(ground.paths, given.get("record"), text=text)
     dataset.require_text()
     if not ground.private:
         require_valid(dataset)
-    options = {name: given.get(name) for name in ("min_examples", "share")}
-    decided = training.decide(out, dataset, given["cohort"], None, file, options, seed=given["seed"], device="cpu")
-    planned, _, delta = training.counted(ground, planned, given, public, decided)
+    options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
+    how = {"seed": given["seed"], "device": "cpu"}
+    decided = training.decide(out, dataset, given["cohort"], None, file, options, given.get("public"), **how)
+    planned, _, delta = training.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     provenance = context.obj.provenance_of(decided.vocabulary)

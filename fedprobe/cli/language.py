@@ -25,6 +25,8 @@ from fedprobe.cli.options import (
     Participation,
     Population,
     Preset,
+    Public,
+    PublicShare,
     Quiet,
     Record,
     Resume,
@@ -43,6 +45,7 @@ from fedprobe.cli.options import (
     UsersPerRound,
     Verbose,
     VocabularyFile,
+    Where,
     Workers,
     check_device,
     flags,
@@ -52,7 +55,7 @@ from fedprobe.cli.output import Output
 from fedprobe.cli.training import check_output, check_processes
 
 WORDS, SENTENCES = "train-charlm", "train-wordlm"
-_COHORTS = ("random", "oov-words")
+_COHORTS = ("random", "oov-words", "unlike-public")
 
 
 def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
@@ -62,13 +65,16 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         context: typer.Context,
         shards: Shards = None,
         cohort: Annotated[
-            str, typer.Option(help="random, or (of words) oov-words; or a cohort file that select wrote.")
+            str, typer.Option(help="random, unlike-public, or (of words) oov-words; or a file that select wrote.")
         ] = usual_cohort,
         vocabulary: VocabularyFile = None,
         column: Column = None,
         tokenizer: Tokenizer = None,
         min_examples: MinExamples = None,
         share: Share = None,
+        public: Public = None,
+        public_share: PublicShare = None,
+        where: Where = None,
         method: Annotated[
             str, typer.Option(help="fedavg: Algorithm 2 of the paper; of words, one-round: those that many users have.")
         ] = "fedavg",
@@ -174,12 +180,12 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     if given["dry_run"]:
         file = given.get("vocabulary") or context.obj.vocabulary
         public = context.obj.provenance_of(file) == "public"
-        known = None if public or (command == WORDS and cohort == "random") else "vocabulary"
+        known = None if public or (command == WORDS and cohort in ("random", "unlike-public")) else "vocabulary"
         training.dry_run(out, context, planned, given, cohort, known)
         return
     check_output(given.get("output"), given["resume"])
     if cohort in CRITERIA and cohort not in _COHORTS:
-        raise typer.BadParameter(f"the cohort {cohort} is one of images; text has {' and '.join(_COHORTS)}")
+        raise typer.BadParameter(f"the cohort {cohort} is one of images; text has {', '.join(_COHORTS)}")
     if command == SENTENCES and cohort == "oov-words":
         raise typer.BadParameter("the cohort oov-words selects words, and train-wordlm takes sentences: use random")
     file = given.get("vocabulary") or context.obj.vocabulary
@@ -203,22 +209,23 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     words = read_vocabulary(file) if command == SENTENCES else None
     text = text_format(context, given.get("column"), given.get("tokenizer"))
     ground = training.ground(context, given.get("shards"), given.get("record"), command)
-    planned, public = training.plan(ground, command, planned, given, cohort)
+    planned, n_hat = training.plan(ground, command, planned, given, cohort)
     dataset = open_dataset(ground.paths, given.get("record"), text=text)
     dataset.require_text()
     if not ground.private:
         require_valid(dataset)
-    options = {name: given.get(name) for name in ("min_examples", "share")}
-    decided = training.decide(out, dataset, cohort, None, file, options, seed=seed, device=device)
+    options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
+    decided = training.decide(out, dataset, cohort, None, file, options, given.get("public"), seed=seed, device=device)
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
     codec = Bytes() if words is None else words
-    planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    planned, counted, delta = training.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     known = decided.conditional_on(dataset, provenance, ground.ledger)
-    conditional_on = known if words is None else vocabulary_known(dataset, words, provenance)
+    if words is not None:
+        known = " and the ".join(filter(None, (known, vocabulary_known(dataset, words, provenance)))) or None
     with flags():
         declaration = Declaration(
             command=command,
@@ -226,7 +233,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
             networks=planned.networks(codec.symbols),
             cohort=described,
             population=counted,
-            conditional_on=conditional_on,
+            conditional_on=known,
             delta=delta,
             accountant=given["accountant"],
             method=given["method"],

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import AsJson, Quiet, Record, flags
+from fedprobe.cli.options import AsJson, Quiet, Record, flags, unlike_public
 from fedprobe.cli.output import Output
 from fedprobe.cli.training import EVERY_USER
 
 _COMMANDS = ("train-gan", "train-charlm", "train-wordlm", "train-classifier", "select")
-_RULE = ("below", "above", "min_examples", "share", "vocabulary")
+_RULE = ("below", "above", "min_examples", "share", "vocabulary", "public", "public_share", "where")
 _NUMBERS = ("rounds", "users_per_round", "population", "noise_multiplier")
 # Of every user once nothing but the noise is asked for; of released words, what their threshold takes of delta.
 _ONCE = {"rounds": 1, "users_per_round": 1, "population": 1}
@@ -126,7 +126,10 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
             options = {name: plan[name] for name in _RULE if name in plan}
             if "vocabulary" in options:
                 options["vocabulary"] = read_vocabulary(path.parent / options["vocabulary"]).digest
-            rule = {} if counting else rules.rule(plan.get("cohort", "random"), **options).to_json()
+            cohort, public = plan.get("cohort", "random"), options.pop("public", None)
+            public = None if public is None else path.parent / public
+            options |= unlike_public(cohort, public, options.pop("public_share", None))
+            rule = {} if counting else rules.rule(cohort, **options).to_json()
             drawn = participation(
                 plan.get("participation", "poisson"), numbers["users_per_round"], numbers["population"]
             )

@@ -9,6 +9,9 @@ import typer
 
 from fedprobe.cli import classifier, config, data, gan, init, language, ledger, output, privacy
 from fedprobe.cli.compare import compare
+from fedprobe.cli.density import COMMAND as DENSITY
+from fedprobe.cli.density import train_density
+from fedprobe.cli.export import export
 from fedprobe.cli.report import report
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
@@ -27,11 +30,13 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("train-classifier")(classifier.train_classifier)
+app.command(DENSITY)(train_density)
 app.command("select")(select)
 app.command("train-gan")(gan.train_gan)
 app.command(language.WORDS)(language.train_charlm)
 app.command(language.SENTENCES)(language.train_wordlm)
 app.command("sample")(sample)
+app.command("export")(export)
 app.command("compare")(compare)
 app.command("report")(report)
 app.command("privacy")(privacy.privacy)

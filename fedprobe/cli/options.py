@@ -23,7 +23,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
 Cohort = Annotated[
     str,
     typer.Option(
-        help="random, low-accuracy, high-accuracy, misclassified, correct, oov-words; or a file that select wrote."
+        help="random, low-accuracy, high-accuracy, misclassified, correct, oov-words, unlike-public; or select's file."
     ),
 ]
 Primary = Annotated[
@@ -33,7 +33,17 @@ Below = Annotated[float | None, typer.Option(help="low-accuracy: users below thi
 Above = Annotated[float | None, typer.Option(help="high-accuracy: users above this accuracy [default: 0.939].")]
 MinExamples = Annotated[
     int | None,
-    typer.Option(help="misclassified, correct, oov-words: leave out users with fewer [default: 5; words: 1]."),
+    typer.Option(help="Cohorts of examples: leave out users with fewer [default: 5; oov-words, unlike-public: 1]."),
+]
+Public = Annotated[
+    Path | None, typer.Option("--public", help="unlike-public: the density of public examples, a train-density folder.")
+]
+PublicShare = Annotated[
+    float | None,
+    typer.Option(help="unlike-public: select what is rarer than all but this share of public ones [default: 0.01]."),
+]
+Where = Annotated[
+    str | None, typer.Option(help="Only users whose public attributes match, such as: app_version == '2.1'.")
 ]
 Share = Annotated[float | None, typer.Option(help="random: a share of the users instead of all.")]
 Accountant = Annotated[str, typer.Option(help="auto, pld, rdp, prv, or paper (for comparison with the paper only).")]
@@ -112,3 +122,22 @@ def check_device(device: str) -> str:
 
     with flags():
         return prepare(device)
+
+
+def unlike_public(cohort: str, public: Path | None, share: float | None) -> dict:
+    """The public model's digest and the threshold that `share` names. Raises a usage error where they do not fit."""
+    from fedprobe.privacy.rules import PUBLIC_SHARE
+
+    if cohort != "unlike-public":
+        if public is not None or share is not None:
+            raise typer.BadParameter("--public and --public-share go with the cohort unlike-public, and only with it")
+        return {}
+    if public is None:
+        raise typer.BadParameter("the cohort unlike-public needs --public MODEL; make one with: fedprobe train-density")
+    from fedprobe.models.public import LEAST_SHARE, load_public
+
+    share = PUBLIC_SHARE if share is None else share
+    if not LEAST_SHARE <= share < 1:
+        raise typer.BadParameter(f"--public-share is at least {LEAST_SHARE:g} and below 1")
+    model = load_public(public)
+    return {"public": model.digest, "at_most": model.threshold(share)}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli.options import AsJson, Quiet, Seed
+from fedprobe.cli.options import AsJson, Quiet, Seed, flags
 from fedprobe.cli.output import Output
 from fedprobe.modeler.printable import one_line, visible
 
@@ -22,6 +22,10 @@ def sample(
     ] = None,
     label: Annotated[
         int | None, typer.Option(min=0, help="Images of this class only: runs of train-gan with --classes.")
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="Images of runs with --classes: below 1 more typical and less varied [default: 1]."),
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Text: below 1 more of the likely, above 1 more of the rare [default: 1].")
@@ -53,8 +57,10 @@ def sample(
         raise typer.BadParameter("--top and --word are for runs of train-charlm")
     if command == "train-gan" and temperature is not None:
         raise typer.BadParameter("--temperature is for runs of train-charlm and train-wordlm")
-    if command != "train-gan" and label is not None:
-        raise typer.BadParameter("--label is for runs of train-gan")
+    if command != "train-gan" and (label is not None or truncation is not None):
+        raise typer.BadParameter("--label and --truncation are for runs of train-gan")
+    if truncation is not None and not 0 < truncation <= 1:
+        raise typer.BadParameter("--truncation is above 0 and at most 1")
     if word is not None and not all(word):
         raise typer.BadParameter("--word is a word of at least one character")
     if temperature is not None and not 0.01 <= temperature <= 100:
@@ -70,18 +76,22 @@ def sample(
         case "train-wordlm":
             _sentences(out, run, count, temperature or 1.0, output, seed)
         case _:
-            _images(out, run, count or 64, label, output, seed)
+            _images(out, run, count or 64, label, truncation or 1.0, output, seed)
 
 
-def _images(out: Output, run: Path, count: int, label: int | None, output: Path | None, seed: int) -> None:
+def _images(
+    out: Output, run: Path, count: int, label: int | None, truncation: float, output: Path | None, seed: int
+) -> None:
     from fedprobe.modeler.pictures import grid, in_terminal, save_png
     from fedprobe.modeler.sampling import open_sampler, sample_images
 
     sampler = open_sampler(run)
     sampler.require_label(label)
-    images = sample_images(sampler.generator, count, seed, label=label)
+    with flags():
+        images = sample_images(sampler.generator, count, seed, label=label, truncation=truncation)
     columns = max(1, round(count**0.5))
-    name = f"sample-{seed}.png" if label is None else f"sample-{seed}-label-{label}.png"
+    name = f"sample-{seed}" + ("" if label is None else f"-label-{label}")
+    name += ".png" if truncation == 1 else f"-truncation-{truncation:g}.png"
     file = save_png(output or sampler.run.samples / name, [grid(images, columns)])
     out.print(in_terminal(out.stdout, [images]))
     out.row("samples", f"{count} of {sampler.run.name} after round {sampler.round}: {file}")

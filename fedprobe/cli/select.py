@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedprobe.cli import slices
 from fedprobe.cli.options import (
     AsJson,
     Cohort,
@@ -16,6 +17,8 @@ from fedprobe.cli.options import (
     MinExamples,
     NoProgress,
     Primary,
+    Public,
+    PublicShare,
     Quiet,
     Record,
     Seed,
@@ -25,6 +28,7 @@ from fedprobe.cli.options import (
     Tokenizer,
     Verbose,
     VocabularyFile,
+    Where,
     check_device,
     flags,
     text_format,
@@ -34,10 +38,11 @@ from fedprobe.cli.training import Ground, ground, measuring, rule_of
 
 # Above this OOV rate, a vocabulary hardly belongs to the text.
 _STRANGE = 0.3
-_NO_THRESHOLD = ("criterion", "seed", "vocabulary")
+_NO_THRESHOLD = ("criterion", "seed", "vocabulary", "public")
 _IN_BOTH = (
     *("count", "count_is", "count_standard_error", "users", "users_standard_error", "thresholds_are"),
     *("accuracy_percentiles", "accuracy_percentiles_are", "accuracy_percentile_intervals", "oov_rate", "oov_rate_is"),
+    *("examples", "of_examples", "examples_are"),
 )
 _NORMAL_95 = 1.96
 _RELEASE = "one noised histogram of all users, each in at most one bin"
@@ -59,6 +64,13 @@ def select(
     min_examples: MinExamples = None,
     share: Share = None,
     vocabulary: VocabularyFile = None,
+    public: Public = None,
+    public_share: PublicShare = None,
+    where: Where = None,
+    where_each: Annotated[
+        str | None,
+        typer.Option(help="One cohort for each value that you list: app_version in ('2.0', '2.1'); -o is a folder."),
+    ] = None,
     column: Column = None,
     tokenizer: Tokenizer = None,
     count: Annotated[
@@ -100,9 +112,16 @@ def select(
     check_device(device)
     primary, vocabulary = primary or context.obj.primary, vocabulary or context.obj.vocabulary
     limits, percentile = _limits(below, above)
-    options = {**limits, "min_examples": min_examples, "share": share}
-    rule = rule_of(cohort, vocabulary, options, seed)
-    output = output or Path("cohorts") / f"{rule.criterion}.json"
+    options = {**limits, "min_examples": min_examples, "share": share, "public_share": public_share, "where": where}
+    rule = rule_of(cohort, vocabulary, options, seed, public)
+    if where_each is not None:
+        one_at_a_time = {"count": count, "plot": plot, "dry-run": dry_run, "study": study}
+        slices.require_free(one_at_a_time | {"below" if above is None else "above": percentile})
+        named = slices.rules_of_each(
+            where_each, where, lambda text: rule_of(cohort, vocabulary, options | {"where": text}, seed, public)
+        )
+    if where_each is None:
+        output = output or Path("cohorts") / f"{rule.criterion}.json"
     asked = below if rule.above is None else above
     text = text_format(context, column, tokenizer)
     found = ground(context, shards, record, "counting a cohort")
@@ -126,14 +145,26 @@ def select(
         require_valid(dataset)
         examples = int(dataset.examples.sum())
         out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {examples} examples, all valid")
-    require_decidable(dataset, rule, primary, vocabulary)
+    require_decidable(dataset, rule, primary, vocabulary, public)
+    if where_each is not None:
+        slices.select_each(
+            out,
+            found,
+            dataset,
+            named,
+            output or Path("cohorts"),
+            lambda rule, advance: decide_cohort(dataset, rule, primary, device, advance, vocabulary, public),
+        )
+        return
     entry = None
     if plan is not None:
         before = found.ledger.totals()["spent"]
         entry = _reserve(found, plan, rule, percentile and asked, study)
         plan = replace(plan, delta=entry.delta)
     with measuring(out, dataset) as advance:
-        decided = decide_cohort(dataset, rule, primary, device, advance, vocabulary, percentile=percentile, entry=entry)
+        decided = decide_cohort(
+            dataset, rule, primary, device, advance, vocabulary, public, percentile=percentile, entry=entry
+        )
     if entry is not None:
         found.ledger.settle(entry.run)
     rule, histogram = decided.rule, decided.histogram
@@ -311,6 +342,8 @@ def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentil
 def _say_counts(out: Output, value: dict) -> None:
     """The counts, and the percentiles of accuracy, that may be said, with their uncertainty."""
     percentiles = value.get("accuracy_percentiles")
+    if "examples" in value:
+        out.row("examples", f"{value['examples']:,} of {value['of_examples']:,} (exact: a simulation)")
     if value["count_is"] == "not-released":
         out.row("count", "not released; --count with --target-epsilon releases one")
     elif value["count_is"] == "exact-simulation":

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import typer
 
-from fedprobe.cli.options import flags, shards_of
+from fedprobe.cli.options import flags, shards_of, unlike_public
 from fedprobe.cli.output import Output
 
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
 # Options of cohorts that the primary model decides.
-_MEASURED = ("below", "above", "min_examples", "share")
+_MEASURED = ("below", "above", "min_examples", "share", "where")
 
 
 def asked(presets: dict, preset: str, given: dict) -> object:
@@ -319,18 +319,36 @@ def _is_file(cohort: str) -> bool:
     return cohort.endswith(".json") or "/" in cohort
 
 
-def decide(out: Output, dataset, cohort: str, primary: Path | None, vocabulary: Path | None, options: dict, **how):
+def needs_primary(cohort: str) -> bool:
+    """Whether a primary model decides the cohort, as its name or its file says; no shard is opened."""
+    from fedprobe.clients.cohorts import read_rule
+
+    if _is_file(cohort):
+        return read_rule(Path(cohort)).needs_primary
+    return cohort not in ("random", "oov-words", "unlike-public")
+
+
+def decide(
+    out: Output,
+    dataset,
+    cohort: str,
+    primary: Path | None,
+    vocabulary: Path | None,
+    options: dict,
+    public: Path | None = None,
+    **how,
+):
     """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device)."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
 
     if _is_file(cohort):
-        if any(value is not None for value in options.values()):
-            raise typer.BadParameter("a cohort file holds its own thresholds; give them to select instead")
+        if any(value is not None for value in (public, *options.values())):
+            raise typer.BadParameter("a cohort file holds its own thresholds and models; give them to select instead")
         with measuring(out, dataset) as advance:
             return read_cohort(Path(cohort), dataset, how["device"], advance)
-    rule = rule_of(cohort, vocabulary, options, how["seed"])
+    rule = rule_of(cohort, vocabulary, options, how["seed"], public)
     with measuring(out, dataset) as advance:
-        return decide_cohort(dataset, rule, primary, how["device"], advance, vocabulary)
+        return decide_cohort(dataset, rule, primary, how["device"], advance, vocabulary, public)
 
 
 @contextmanager
@@ -347,10 +365,13 @@ def measuring(out: Output, dataset) -> Iterator[Callable[[int], None]]:
         yield lambda users: None
 
 
-def rule_of(cohort: str, vocabulary: Path | None, options: dict, seed: int):
+def rule_of(cohort: str, vocabulary: Path | None, options: dict, seed: int, public: Path | None = None):
     """The rule of a named cohort. Raises a usage error where an option does not go with it."""
     from fedprobe.models.vocabulary import read_vocabulary
     from fedprobe.privacy import rules
+
+    options = dict(options)
+    options |= unlike_public(cohort, public, options.pop("public_share", None))
 
     named = cohort == "oov-words" and vocabulary is not None
     digest = read_vocabulary(vocabulary).digest if named else None

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fedprobe.clients.attributes import Snapshot, matching
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.data.vocabulary import made_here
+from fedprobe.clients.density import Densities
+from fedprobe.clients.density import require_fit as require_public_fit
 from fedprobe.clients.selection import (
     Measurement,
     Members,
@@ -21,15 +24,18 @@ from fedprobe.clients.selection import (
     accuracy_histogram,
     count_oov,
     decide,
+    freeze_attributes,
     frozen_measurement,
     is_private,
     measure,
+    measure_density,
     membership_histogram,
     require_fit,
     sound_users,
 )
 from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary
+from fedprobe.models.public import PublicModel, load_public
 from fedprobe.models.vocabulary import Vocabulary, read_vocabulary
 from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.entries import Cell, Entry
@@ -42,11 +48,12 @@ from fedprobe.privacy.histogram import (
 )
 from fedprobe.privacy.ledger import Ledger
 from fedprobe.privacy.population import Population, require_registered, tighter, write_json
+from fedprobe.privacy.predicates import parse
 from fedprobe.privacy.randomness import key
 from fedprobe.privacy.rules import CohortRule
 
 SCHEMA = "fedprobe.cohort/1"
-_FILES = ("primary", "vocabulary")
+_FILES = ("primary", "vocabulary", "public")
 THRESHOLDS_ARE = ("public", "dp", "exact-simulation")
 _QUARTILES = (25, 50, 75)
 # What a cohort file holds of a release, the histogram aside.
@@ -61,21 +68,24 @@ _RELEASED = (
 class Cohort:
     """A rule, its members, and what they were decided with.
 
-    `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`;
-    None where the rule needs none. `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release
-    of this population's ledger) or `exact-simulation`. `released`: the figures of a private cohort that were released,
-    as JSON; `histogram` of accuracies, released or, in a simulation, exact.
+    `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`,
+    `public` (a folder) and `measurement` for `unlike-public`; None where the rule needs none. A rule with `where` has
+    measurements of the users that match alone, or the `Snapshot` that their attributes are of.
+    `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release of this population's ledger) or
+    `exact-simulation`. `released`: the figures of a private cohort that were released, as JSON; `histogram` of
+    accuracies, released or, in a simulation, exact.
     """
 
     rule: CohortRule
     members: Members
     primary: str | None = None
-    measurement: Measurement | None = None
+    measurement: Measurement | Densities | Snapshot | None = None
     vocabulary: str | None = None
     counts: OovCounts | None = None
     thresholds_are: str = "public"
     released: Mapping | None = None
     histogram: ReleasedHistogram | None = None
+    public: str | None = None
 
     def member_keys(self, dataset: FederatedDataset) -> list[int]:
         """A hash of each member's id, which stands for her where a draw must be reproducible."""
@@ -90,10 +100,15 @@ class Cohort:
         trained in the clear on this very population does, and one that its folder, the population's record or
         `provenance` (what the modeler says of it) calls `conditional`. What is called `dp` is believed only of a run
         whose rounds were opened in this population's `ledger`. For a `vocabulary` see `vocabulary_known`. The
-        `thresholds` do where they are exact figures of a population that has become private since.
+        `thresholds` do where they are exact figures of a population that has become private since, and a `public
+        model` does that was made of these very users.
         """
         if self.vocabulary is not None:
             return vocabulary_known(dataset, self.members.outside, provenance)
+        if self.public is not None:
+            # It is made of simulations alone: of these users only where these are one of them.
+            made_of = load_public(Path(self.public)).description.get("populations", ())
+            return "public model" if dataset.population is None or dataset.population.id in made_of else None
         if self.primary is None:
             return None
         _, description = load_primary(Path(self.primary))
@@ -120,6 +135,7 @@ class Cohort:
             "primary": self.primary,
             "measurement": None if self.measurement is None else self.measurement.id,
             "vocabulary": self.vocabulary,
+            **({} if self.public is None else {"public": self.public}),
         }
         if is_private(dataset):
             return value | (self.released or {"count": None, "count_is": "not-released"})
@@ -128,13 +144,16 @@ class Cohort:
     def _exact(self, users: int) -> dict:
         """The figures of a simulation's cohort."""
         value = {"count": len(self.members), "count_is": "exact-simulation", "users": users}
-        if self.measurement is not None:
+        if isinstance(self.measurement, Measurement):
             percentiles = np.nanpercentile(self.measurement.accuracy(), _QUARTILES)
             value["accuracy_percentiles"] = dict(zip(map(str, _QUARTILES), percentiles.tolist(), strict=True))
             value["accuracy_percentiles_are"] = "exact-simulation"
         if self.counts is not None:
             value["oov_rate"] = self.counts.rate
             value["oov_rate_is"] = "exact-simulation"
+        if isinstance(self.measurement, Densities):
+            chosen, of = sum(map(len, self.members.rows)), len(self.measurement.log_density)
+            value |= {"examples": chosen, "of_examples": of, "examples_are": "exact-simulation"}
         return value
 
 
@@ -147,7 +166,11 @@ def vocabulary_known(dataset: FederatedDataset, vocabulary: Vocabulary, provenan
 
 
 def require_decidable(
-    dataset: FederatedDataset, rule: CohortRule, primary: Path | None = None, vocabulary: Path | None = None
+    dataset: FederatedDataset,
+    rule: CohortRule,
+    primary: Path | None = None,
+    vocabulary: Path | None = None,
+    public: Path | None = None,
 ) -> None:
     """Raise what `decide_cohort` would raise about the models and data it is given, before any user is looked at."""
     if rule.needs_vocabulary:
@@ -156,6 +179,8 @@ def require_decidable(
     if rule.needs_primary:
         model, _ = load_primary(_model(rule, primary))
         require_fit(dataset, model)
+    if rule.needs_public:
+        require_public_fit(dataset, _public(rule, public))
 
 
 def decide_cohort(
@@ -165,11 +190,12 @@ def decide_cohort(
     device: str = "cpu",
     on_users: Callable[[int], None] = lambda users: None,
     vocabulary: Path | None = None,
+    public: Path | None = None,
     *,
     percentile: float | None = None,
     entry: Entry | None = None,
 ) -> Cohort:
-    """Measure `dataset` with the model in `primary`, or with `vocabulary`, where `rule` needs it, and decide the rule.
+    """Measure `dataset` with the `primary` or `public` model, or `vocabulary`, that `rule` needs, and decide the rule.
 
     `percentile` takes the threshold of a rule about accuracy at that share of the users, whatever it said: exactly in
     a simulation, at an edge of the noised histogram on private data. `entry` is the ledger's entry that pays for the
@@ -182,21 +208,29 @@ def decide_cohort(
     private = is_private(dataset)
     if private and percentile is not None and entry is None:
         raise ValueError("a percentile of private accuracies is a release, which an entry of the ledger pays for")
+    matches = None if rule.where is None else matching(dataset, parse(rule.where), private)
+    everybody = np.ones(len(dataset), bool) if matches is None else matches
     if rule.needs_vocabulary:
         words = _words(rule, vocabulary)
         dataset.require_text()
         sound = sound_users(dataset) if private else None
-        counts = count_oov(dataset, words, on_users, sound)
+        sound = None if sound is None else sound & everybody
+        counts = count_oov(dataset, words, on_users, sound).of(everybody)
         members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
         cohort = Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
+    if rule.needs_public:
+        densities = measure_density(dataset, _public(rule, public), on_users).of(everybody)
+        cohort = Cohort(rule, decide(rule, dataset, densities=densities), measurement=densities, public=str(public))
+        return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
-        sound = sound_users(dataset, on_users=on_users) if private else None
-        cohort = Cohort(rule, decide(rule, dataset, sound=sound))
+        sound = everybody & sound_users(dataset, on_users=on_users) if private else matches
+        snapshot = None if matches is None else freeze_attributes(dataset)
+        cohort = Cohort(rule, decide(rule, dataset, sound=sound), measurement=snapshot)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)
     model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users).of(everybody)
     if private and rule.by_example:
         cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
         return _with_membership(cohort, measurement.measured, entry) if entry else cohort
@@ -224,6 +258,17 @@ def _model(rule: CohortRule, primary: Path | None) -> Path:
             "(or [primary] model in fedprobe.toml)"
         )
     return primary
+
+
+def _public(rule: CohortRule, public: Path | None) -> PublicModel:
+    if public is None:
+        raise RequestError(
+            f"the cohort {rule.criterion} needs --public MODEL, the density of public examples: fedprobe train-density"
+        )
+    model = load_public(public)
+    if model.digest != rule.public:
+        raise DataError(f"the public model {public} is not the one that the cohort was made with; select it again")
+    return model
 
 
 def _exact_percentile(measurement: Measurement, share: float) -> float:
@@ -300,7 +345,9 @@ def read_cohort(
     try:
         rule = CohortRule(**value["rule"])
         population, measured = value["population"], value["measurement"]
-        primary, vocabulary = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
+        primary, vocabulary, public = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
+        if rule.needs_public and public is None:
+            raise ValueError("no public model")
         if rule.needs_vocabulary and vocabulary is None:
             raise ValueError("no vocabulary")
         thresholds_are = value.get("thresholds_are", "public")
@@ -313,9 +360,9 @@ def read_cohort(
         raise DataError(f"{path} was made for another data set; select the cohort on these shards")
     if rule.needs_vocabulary and read_vocabulary(vocabulary).digest != rule.vocabulary:
         raise DataError(f"the vocabulary changed since {path} was made; select the cohort again")
-    cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary)
+    cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary, public)
     if cohort.measurement is not None and cohort.measurement.id != measured:
-        raise DataError(f"the shards or the primary model changed since {path} was made; select the cohort again")
+        raise DataError(f"the shards or the model changed since {path} was made; select the cohort again")
     return replace(cohort, thresholds_are=thresholds_are, released=released)
 
 
@@ -323,6 +370,15 @@ def released_count(path: Path) -> int | None:
     """The DP count in the cohort file `path`, which is public, or None. Raises DataError if it is no cohort's file."""
     released = _released(path, _read(path))
     return None if released is None else released["count"]
+
+
+def read_rule(path: Path) -> CohortRule:
+    """The rule in the cohort file `path`. Raises DataError if it is no cohort's file."""
+    value = _read(path)
+    try:
+        return CohortRule(**value["rule"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path) from error
 
 
 def cell_of(path: Path) -> Cell | None:

@@ -9,18 +9,22 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from fedprobe.clients.attributes import Snapshot
 from fedprobe.clients.data.checking import check
 from fedprobe.clients.data.corrupt import truth_of
 from fedprobe.clients.data.index import DataError, stamp, write_faults
 from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
+from fedprobe.clients.density import Densities, log_densities, only
+from fedprobe.clients.density import require_fit as require_public_fit
 from fedprobe.models.classifier import Classifier, merge_case, predict
+from fedprobe.models.public import PublicModel
 from fedprobe.models.vocabulary import Vocabulary
 from fedprobe.privacy.histogram import GaussianHistogram
 from fedprobe.privacy.population import Population, folder_of, name_of, write_json
@@ -53,12 +57,16 @@ class Measurement:
         """Which users have measured examples [users] (bool)."""
         return np.diff(self.offsets) > 0
 
+    def of(self, users: np.ndarray) -> "Measurement":
+        """The same where only these `users` [users] (bool) have measured examples."""
+        return Measurement(self.id, *only(users, self.correct, self.offsets))
+
 
 @dataclass(frozen=True)
 class Members:
     """A cohort's users as positions [members], and what of theirs is selected.
 
-    Images: `rows` of each user, or None for all. Words: those `outside` a vocabulary, or None for all.
+    `rows` of each user (images, or sentences), or None for all. Words: those `outside` a vocabulary, or None for all.
     """
 
     users: np.ndarray
@@ -79,8 +87,9 @@ class Members:
         return UserBatch(batch.pixels[flat], labels, np.cumsum([0, *map(len, chosen)]))
 
     def sentences(self, dataset: FederatedDataset, member: int) -> list[list[str]]:
-        """The sentences of one member (a position in the cohort)."""
-        return dataset.sentences(int(self.users[member]))
+        """The selected sentences of one member (a position in the cohort)."""
+        sentences = dataset.sentences(int(self.users[member]))
+        return sentences if self.rows is None else [sentences[row] for row in self.rows[member]]
 
     def words(self, dataset: FederatedDataset, member: int) -> list[str]:
         """The selected tokens of one member (a position in the cohort), in order, repetitions and all (T3)."""
@@ -99,6 +108,10 @@ class OovCounts:
     def rate(self) -> float:
         """The share of all tokens that are out of vocabulary (paper, Table 6); 0 where there are none."""
         return float(self.oov.sum() / max(1, self.tokens.sum()))
+
+    def of(self, users: np.ndarray) -> "OovCounts":
+        """The same where only these `users` [users] (bool) have tokens."""
+        return OovCounts(self.oov * users, self.tokens * users)
 
 
 def is_private(dataset: FederatedDataset) -> bool:
@@ -222,11 +235,56 @@ def measure(
     return measurement
 
 
+def measure_density(
+    dataset: FederatedDataset,
+    public: PublicModel,
+    on_users: Callable[[int], None] = lambda users: None,
+) -> Densities:
+    """Measure how likely every user's examples are under the public model, or return what is frozen of this snapshot.
+
+    `on_users` is told how many users are done. On a private population, users whose content is bad are left out.
+    Raises DataError where the examples do not fit the model, or a shard cannot be read.
+    """
+    require_public_fit(dataset, public)
+    population = dataset.population
+    if population is not None:
+        folder, snapshot = _snapshot(dataset.paths, population, dataset.record, public.digest)
+        snapshot |= {"text": asdict(dataset.text)} if dataset.kind == "text" else {}
+        frozen = _find(folder, snapshot, Densities)
+        if frozen is not None:
+            on_users(len(dataset))
+            return frozen
+    sound = sound_users(dataset) if is_private(dataset) else np.ones(len(dataset), bool)
+    values = log_densities(dataset, public.density, np.flatnonzero(sound).tolist(), on_users)
+    counts = np.zeros(len(dataset), np.int64)
+    counts[sound] = [len(one) for one in values]
+    flat = np.concatenate([np.zeros(0), *values])
+    densities = Densities(secrets.token_hex(8), flat, np.concatenate([[0], np.cumsum(counts)]))
+    if population is not None:
+        _freeze(folder, snapshot, densities)
+    return densities
+
+
+def freeze_attributes(dataset: FederatedDataset) -> Snapshot | None:
+    """The snapshot of these very shards, made if there is none: none of their users' attributes changed since.
+
+    None where the shards are not registered.
+    """
+    if dataset.population is None:
+        return None
+    folder, snapshot = _snapshot(dataset.paths, dataset.population, dataset.record, "attributes")
+    found = _find(folder, snapshot, Snapshot)
+    if found is None:
+        found = Snapshot(secrets.token_hex(8))
+        _freeze(folder, snapshot, found)
+    return found
+
+
 def frozen_measurement(
     paths: Sequence[Path], population: Population, record: Path | None, primary_id: str
 ) -> Measurement | None:
     """What was frozen about this very snapshot of the shards at `paths`, which are not opened; None if nothing was."""
-    return _find(*_snapshot(paths, population, record, primary_id))
+    return _find(*_snapshot(paths, population, record, primary_id), Measurement)
 
 
 def decide(
@@ -236,12 +294,13 @@ def decide(
     vocabulary: Vocabulary | None = None,
     counts: OovCounts | None = None,
     sound: np.ndarray | None = None,
+    densities: Densities | None = None,
 ) -> Members:
     """The users, and the examples of each, that `rule` selects.
 
-    `measurement` is for rules with a primary model, `vocabulary` and its `counts` are for `oov-words`; users who are
-    not `sound` [users] (None: all) belong nowhere. Raises DataError if it selects nobody, but on a private population:
-    that would tell.
+    `measurement` is for rules with a primary model, `densities` for `unlike-public`, `vocabulary` and its `counts` are
+    for `oov-words`; users who are not `sound` [users] (None: all) belong nowhere. Raises DataError if it selects
+    nobody, but on a private population: that would tell.
     """
     match rule.criterion:
         case "oov-words":
@@ -253,8 +312,11 @@ def decide(
             members = Members(np.flatnonzero(measurement.accuracy() < rule.below))
         case "high-accuracy":
             members = Members(np.flatnonzero(measurement.accuracy() > rule.above))
+        case "unlike-public":
+            members = _by_example(densities.log_density <= rule.at_most, densities.offsets, rule.min_examples)
         case _:
-            members = _by_example(measurement, rule.criterion == "correct", rule.min_examples)
+            wanted = measurement.correct == (rule.criterion == "correct")
+            members = _by_example(wanted, measurement.offsets, rule.min_examples)
     if not len(members) and not (dataset is not None and is_private(dataset)):
         raise DataError(f"the cohort {rule.criterion} is empty: nobody matches {rule.says()}; loosen its thresholds")
     return members
@@ -299,10 +361,11 @@ def _remembered(kept: Path, state: dict) -> list[int] | None:
         return None
 
 
-def _by_example(measurement: Measurement, wanted: bool, least: int) -> Members:
+def _by_example(wanted: np.ndarray, offsets: np.ndarray, least: int) -> Members:
+    """The users with at least so many `wanted` [examples] (bool) examples, and which of hers those are."""
     users, rows = [], []
-    for user, (start, stop) in enumerate(zip(measurement.offsets[:-1], measurement.offsets[1:], strict=True)):
-        chosen = np.flatnonzero(measurement.correct[start:stop] == wanted)
+    for user, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        chosen = np.flatnonzero(wanted[start:stop])
         if len(chosen) >= least:
             users.append(user)
             rows.append(chosen)
@@ -315,22 +378,23 @@ def _snapshot(paths: Sequence[Path], population: Population, record: Path | None
     return folder_of(population, paths[0], record) / "measurements", {"primary": primary_id, "shards": shards}
 
 
-def _find(folder: Path, snapshot: dict) -> Measurement | None:
+def _find(folder: Path, snapshot: dict, kind: type) -> Measurement | Densities | Snapshot | None:
+    names = [field.name for field in fields(kind) if field.name != "id"]
     for description in sorted(folder.glob("*.json")):
         try:
             if json.loads(description.read_text()) == snapshot:
                 with np.load(description.with_suffix(".npz"), allow_pickle=False) as kept:
-                    return Measurement(description.stem, kept["correct"], kept["offsets"])
+                    return kind(description.stem, *(kept[name] for name in names))
         except (OSError, ValueError, KeyError, BadZipFile):
             # Damaged by a crash: measured again, under another id.
             continue
     return None
 
 
-def _freeze(folder: Path, snapshot: dict, measurement: Measurement) -> None:
+def _freeze(folder: Path, snapshot: dict, measurement: Measurement | Densities | Snapshot) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{measurement.id}.{os.getpid()}.npz"
-    np.savez(temporary, correct=measurement.correct, offsets=measurement.offsets)
+    np.savez(temporary, **{name: values for name, values in vars(measurement).items() if name != "id"})
     os.replace(temporary, folder / f"{measurement.id}.npz")
     # The description last: a measurement is found only when it is whole.
     description = folder / f"{measurement.id}.json"

@@ -14,15 +14,13 @@ from torch import Tensor
 from fedprobe.errors import FedprobeError
 from fedprobe.modeler.printable import one_line
 from fedprobe.models.flat import attach
-from fedprobe.models.language import LanguageConfig, LanguageModel
+from fedprobe.models.language import LanguageConfig, LanguageModel, log_probabilities, possible
 from fedprobe.models.stored import StoredError
 from fedprobe.models.vocabulary import OOV, Bytes, Vocabulary
 from fedprobe.privacy.randomness import key
 from fedprobe.runs import Run, find
 
 _AT_ONCE = 4096
-# In float64, over all words of a vocabulary.
-_SCORED_AT_ONCE = 1024
 # The paper scores what 100,000 independent threads draw.
 DRAWN_WORDS = 20_000
 DRAWN_SENTENCES = 10_000
@@ -100,7 +98,7 @@ def sample_sequences(
         symbols, state = torch.full((threads,), codec.begin), model.start(threads)
         for position in range(longest + 1):
             logits, state = model.step(symbols, state)
-            chances = _possible(logits, codec).div_(temperature).softmax(1)
+            chances = possible(logits, codec).div_(temperature).softmax(1)
             if not chances.isfinite().all():
                 raise DivergedError("the model's parameters have grown beyond all bounds; train with smaller steps")
             symbols = torch.multinomial(chances, 1, generator=stream).squeeze(1)
@@ -114,34 +112,6 @@ def sample_sequences(
             length = row.index(codec.end) + 1 if codec.end in row else longest
             sequences.append(row[:length])
     return sequences
-
-
-@torch.inference_mode()
-def log_probabilities(
-    model: LanguageModel, codec: Bytes | Vocabulary, sequences: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """ln of the joint probability of each sequence of ids as it stands, an end symbol counted where it holds one [n].
-
-    Computed in log space, float64 sums. Source: Augenstein et al. 2020, Equation 1.
-    """
-    result = np.zeros(len(sequences))
-    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
-    for first in range(0, len(order), _SCORED_AT_ONCE):
-        numbers = order[first : first + _SCORED_AT_ONCE]
-        longest = max(1, *(len(sequences[number]) for number in numbers))
-        ids = torch.full((len(numbers), longest), codec.end)
-        lengths = torch.tensor([len(sequences[number]) for number in numbers])
-        for row, number in enumerate(numbers):
-            ids[row, : lengths[row]] = torch.tensor(sequences[number], dtype=torch.long)
-        symbols, state = torch.full((len(numbers),), codec.begin), model.start(len(numbers))
-        total = torch.zeros(len(numbers), dtype=torch.float64)
-        for position in range(longest):
-            logits, state = model.step(symbols, state)
-            symbols = ids[:, position]
-            step = _possible(logits, codec).double().log_softmax(1).gather(1, symbols[:, None]).squeeze(1)
-            total += torch.where(position < lengths, step, 0.0)
-        result[numbers] = total.numpy()
-    return result
 
 
 @dataclass(frozen=True)
@@ -254,12 +224,6 @@ def in_thousandths(log_probability: float) -> str:
     if log_probability > -600:
         return f"{1000 * math.exp(log_probability):.3g}"
     return f"1e{math.floor(log_probability / math.log(10)) + 3}"
-
-
-def _possible(logits: Tensor, codec: Bytes | Vocabulary) -> Tensor:
-    """The logits [n, V] without those of symbols that no sequence contains."""
-    logits[:, list(codec.impossible)] = -torch.inf
-    return logits
 
 
 def _wilson(hits: int, count: int) -> tuple[float, float]:

@@ -1,17 +1,22 @@
 """Language models over a small set of symbols (bytes, or the words of a vocabulary), and exact probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedprobe.models.cifg import CifgLayer
+from fedprobe.models.vocabulary import Bytes, Vocabulary
 
 # Shapes: B sequences, T time steps, V symbols, E embedding, P projected.
 
 # A target that is none: it pads a sequence to the length of the longest beside it.
 NO_TARGET = -100
+# In float64, over all words of a vocabulary.
+_SCORED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -94,3 +99,37 @@ class LanguageModel(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.embedding.weight if self.output is None else self.output, self.output_bias)
+
+
+@torch.inference_mode()
+def log_probabilities(
+    model: LanguageModel, codec: Bytes | Vocabulary, sequences: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """ln of the joint probability of each sequence of ids as it stands, an end symbol counted where it holds one [n].
+
+    Computed in log space, float64 sums. Source: Augenstein et al. 2020, Equation 1.
+    """
+    result = np.zeros(len(sequences))
+    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+    for first in range(0, len(order), _SCORED_AT_ONCE):
+        numbers = order[first : first + _SCORED_AT_ONCE]
+        longest = max(1, *(len(sequences[number]) for number in numbers))
+        ids = torch.full((len(numbers), longest), codec.end)
+        lengths = torch.tensor([len(sequences[number]) for number in numbers])
+        for row, number in enumerate(numbers):
+            ids[row, : lengths[row]] = torch.tensor(sequences[number], dtype=torch.long)
+        symbols, state = torch.full((len(numbers),), codec.begin), model.start(len(numbers))
+        total = torch.zeros(len(numbers), dtype=torch.float64)
+        for position in range(longest):
+            logits, state = model.step(symbols, state)
+            symbols = ids[:, position]
+            step = possible(logits, codec).double().log_softmax(1).gather(1, symbols[:, None]).squeeze(1)
+            total += torch.where(position < lengths, step, 0.0)
+        result[numbers] = total.numpy()
+    return result
+
+
+def possible(logits: Tensor, codec: Bytes | Vocabulary) -> Tensor:
+    """The logits [n, V] without those of symbols that no sequence contains."""
+    logits[:, list(codec.impossible)] = -torch.inf
+    return logits

@@ -52,6 +52,9 @@ class MomentGenerator(nn.Module):
     latent makes images alike in generators that are alike.
     """
 
+    # Of a latent's numbers so many choose, the first ones; with classes the others are a place about a mean.
+    choices = 3
+
     def __init__(self, config: EmbeddingConfig, moments: Moments) -> None:
         super().__init__()
         if any(moments.tensors()[name].shape != value.shape for name, value in Moments.none(config).tensors().items()):
@@ -61,7 +64,7 @@ class MomentGenerator(nn.Module):
 
     @property
     def latent_size(self) -> int:
-        return 3 + self.config.coordinates
+        return self.choices + self.config.coordinates
 
     @property
     def classes(self) -> int | None:
@@ -71,7 +74,7 @@ class MomentGenerator(nn.Module):
     def forward(self, latents: Tensor, label: int | None = None) -> Tensor:
         """Images of the latents, of one class only where `label` is given."""
         moments, config = self.moments, self.config
-        uniform = 0.5 * (1 + torch.erf(latents[:, :3].double() / math.sqrt(2)))
+        uniform = 0.5 * (1 + torch.erf(latents[:, : self.choices].double() / math.sqrt(2)))
         dark = uniform[:, 0] < moments.dark_share
         if label is None:
             bounds = moments.shares.double().cumsum(0)
@@ -81,7 +84,7 @@ class MomentGenerator(nn.Module):
         if config.classes is None:
             members = self._members[(uniform[:, 2] * len(self._members)).long().clamp(max=len(self._members) - 1)]
         else:
-            members = latents[:, 3:] @ self._root
+            members = latents[:, self.choices :] @ self._root
         coordinates = (moments.means[cells] + members) / config.emphasis
         return config.images_of(dark, coordinates).mul(2).sub(1)
 

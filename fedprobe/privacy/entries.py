@@ -1,23 +1,32 @@
 """What a ledger holds and what it adds up to: entries, the cells of users they touch, the parts of studies."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.predicates import parse
 from fedprobe.privacy.rules import CohortRule
+
+# So many kinds of users are told apart; were there more, their attributes are not looked at.
+_MOST_KINDS = 10_000
+# A value of an attribute that no cell asks for.
+_ANOTHER = object()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Users whose frozen accuracy is strictly `below` or strictly `above` a threshold.
+    """Users whose frozen accuracy is strictly `below` or strictly `above` a threshold, and whose attributes match.
 
-    `measurement` is the random id of the frozen measurement: two cells exclude each other only under the same one.
+    `measurement` is the random id of what was frozen: two cells exclude each other only under the same one. `where` is
+    a predicate on attributes, of which what it asks of single ones counts.
     """
 
     measurement: str
     below: float | None = None
     above: float | None = None
+    where: str | None = None
 
     def __post_init__(self) -> None:
         if not all(0 <= limit <= 1 for limit in (self.below, self.above) if limit is not None):
@@ -26,12 +35,23 @@ class Cell:
     @classmethod
     def of(cls, rule: CohortRule, measurement: str | None) -> "Cell | None":
         """The users that `rule` can select under the frozen `measurement`, where that excludes others."""
-        if measurement is None or (rule.below is None and rule.above is None):
+        if measurement is None:
             return None
-        return cls(measurement, rule.below, rule.above)
+        cell = cls(measurement, rule.below, rule.above, rule.where)
+        return cell if cell.below is not None or cell.above is not None or cell.asked else None
 
-    def holds(self, accuracy: float) -> bool:
-        """Whether a user of that accuracy is in the cell."""
+    @property
+    def asked(self) -> Mapping[str, frozenset]:
+        """Which values its users have of the attributes that it asks for."""
+        return {} if self.where is None else parse(self.where).equalities
+
+    def holds(self, accuracy: float, values: Mapping[str, Hashable] = {}) -> bool:
+        """Whether a user of that accuracy, and of these `values` of attributes, can be in the cell.
+
+        Attributes that have no value here are not looked at.
+        """
+        if any(name in values and values[name] not in asked for name, asked in self.asked.items()):
+            return False
         return (self.below is None or accuracy < self.below) and (self.above is None or accuracy > self.above)
 
 
@@ -57,10 +77,8 @@ class Part:
 
     @property
     def cell(self) -> Cell | None:
-        """The users of the part, if its rule is a threshold on one measurement, which the whole study shares."""
-        if "below" not in self.rule and "above" not in self.rule:
-            return None
-        return Cell("study", self.rule.get("below"), self.rule.get("above"))
+        """The users of the part, if its rule tells them apart by one measurement, which the whole study shares."""
+        return Cell.of(CohortRule(**self.rule), "study") if self.rule else None
 
 
 @dataclass(frozen=True)
@@ -117,15 +135,15 @@ class Spent:
 def together(entries: Sequence[Entry]) -> Spent:
     """What entries cost the user they cost most: entries whose cells no user can share count only the larger sum.
 
-    Everything without a cell adds up. Of one measurement, the users of each accuracy are charged the cells that hold
-    it, and the dearest accuracy counts; measurements add up, since a user has an accuracy in each.
+    Everything without a cell adds up. Of one measurement, the users of each accuracy and of each value of attributes
+    are charged the cells that hold them, and the dearest count; measurements add up, since a user is in each.
     """
     measurements = {entry.cell.measurement for entry in entries if entry.cell is not None}
     groups = [[entry for entry in entries if entry.cell is None]]
     total_epsilon, total_delta = _sums(groups[0])
     for measurement in sorted(measurements):
         cells = [entry for entry in entries if entry.cell is not None and entry.cell.measurement == measurement]
-        sums = [_sums([entry for entry in cells if entry.cell.holds(point)]) for point in _points(cells)]
+        sums = [_sums([entry for entry in cells if entry.cell.holds(*point)]) for point in _points(cells)]
         total_epsilon += max(value for value, _ in sums)
         total_delta += max(value for _, value in sums)
     return Spent(total_epsilon, total_delta)
@@ -135,21 +153,36 @@ def _sums(entries: Sequence[Entry]) -> tuple[float, float]:
     return math.fsum(entry.epsilon for entry in entries), math.fsum(entry.delta for entry in entries)
 
 
-def _points(entries: Sequence[Entry]) -> list[float]:
-    """Accuracies such that every set of cells that some accuracy lies in is that of one of them."""
+def _points(entries: Sequence[Entry]) -> list[tuple[float, dict[str, Hashable]]]:
+    """Accuracies and values of attributes, such that every set of cells that some user lies in is that of one of them.
+
+    Of too many, the accuracies alone, which charge nobody less.
+    """
+    accuracies = _accuracies(entries)
+    values: dict[str, set[Hashable]] = {}
+    for entry in entries:
+        for name, asked in entry.cell.asked.items():
+            values.setdefault(name, {_ANOTHER}).update(asked)
+    if len(accuracies) * math.prod(map(len, values.values())) > _MOST_KINDS:
+        values = {}
+    kinds = [dict(zip(values, kind, strict=True)) for kind in itertools.product(*values.values())]
+    return list(itertools.product(accuracies, kinds))
+
+
+def _accuracies(entries: Sequence[Entry]) -> list[float]:
     limits = sorted({limit for entry in entries for limit in (entry.cell.below, entry.cell.above) if limit is not None})
     between = [(one + other) / 2 for one, other in zip(limits[:-1], limits[1:], strict=True)]
     return [-1.0, *limits, *between, 2.0]
 
 
 def events_of_one_user(events: Sequence[SampledGaussian], parts: Sequence[Part]) -> list[list[SampledGaussian]]:
-    """The sets of events that one user can be in: one, or of a study one for each accuracy that tells users apart."""
+    """The sets of events that one user can be in: one, or of a study one for each kind of users that it tells apart."""
     if not parts:
         return [list(events)]
     placed = [Entry("", "", part.events, 0.0, 0.0, part.cell) for part in parts]
     points = _points([entry for entry in placed if entry.cell is not None])
     return [
-        [event for entry in placed if entry.cell is None or entry.cell.holds(point) for event in entry.events]
+        [event for entry in placed if entry.cell is None or entry.cell.holds(*point) for event in entry.events]
         for point in points
     ]
 

@@ -552,4 +552,4 @@ def test_an_error_is_one_json_object_on_stderr_without_any_word(command, simulat
 def test_cohorts_of_images_are_not_offered_for_text(command, simulation, sentences, name, cohort):
     simulation(sentences(3))
     done = command(name, "--cohort", cohort)
-    assert done.code == 2 and "random and oov-words" in done.line
+    assert done.code == 2 and "random, oov-words" in done.line

@@ -51,6 +51,7 @@ ONCE = ["--method", "one-round", "--workers", "1", "--no-progress"]
 TINY_LM = "--embedding 4 --hidden 4 --projection 4 --layers 1".split()
 LOW_RULE = ["--cohort", "low-accuracy", "--below", "0.5", "--primary", "primary"]
 HIGH_RULE = ["--cohort", "high-accuracy", "--above", "0.5", "--primary", "primary"]
+UNLIKE = ["--cohort", "unlike-public", "--public", "density", "--public-share", "0.5"]
 OOV = ["--cohort", "oov-words", "--vocabulary", "vocabulary.txt"]
 PAY = ["--count", "--noise-multiplier", "40", "--delta", "1e-9"]
 STUDY = """
@@ -100,6 +101,12 @@ MODELERS = {
     "select high": (["select", "data", *HIGH_RULE, *PAY, "--json", "-o", "high.json"], 0),
     "select misclassified": (["select", "data", "--cohort", "misclassified", "--primary", "primary", *PAY], 0),
     "select correct": (["select", "data", "--cohort", "correct", "--primary", "primary", "--json"], 0),
+    "density": (["train-density", "data", "-o", "runs/density"], 4),
+    "density of text": (["train-density", "text", "--language-model", "runs/none", "-o", "runs/density"], 4),
+    "select unlike": (["select", "data", *UNLIKE, *PAY, "-o", "unlike.json", "--json"], 0),
+    "select slice": (["select", "data", "--where", "name == 'x'", *PAY, "-o", "slice.json"], 0),
+    "select no attribute": (["select", "data", "--where", "number == 3", "-v", "--json"], 0),
+    "select each": (["select", "data", *LOW_RULE, "--where-each", "name in ('x', 'y')", "-o", "slices"], 0),
     "select struck": (["select", "struck", *LOW_RULE, "-v"], 0),
     "select by release": (["select", "data", "--cohort", "correct", "--primary", "runs/primary", "-o", "c.json"], 0),
     "select dry": (["select", "data", *LOW_RULE, *PAY, "--dry-run"], 0),
@@ -114,6 +121,8 @@ MODELERS = {
         + ["--participation", "none", "-o", "runs/wrong"],
         0,
     ),
+    "gan unlike": (["train-gan", "data", "--cohort", "unlike.json", *ONCE, *NOISE, "-v", "-o", "runs/unlike"], 0),
+    "gan slice": (["train-gan", "data", "--where", "name != 'x'", *ONCE, *NOISE, "-o", "runs/slice"], 0),
     "gan noiseless": (["train-gan", "data", *TRAIN, "--noise-multiplier", 0], 4),
     "gan without number": (["train-gan", "data", *TRAIN[:4], *NOISE], 4),
     "sentences": (
@@ -130,6 +139,8 @@ MODELERS = {
     "gan once resumed": (["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/once", "--resume"], 0),
     "words once": (["train-charlm", "text", *OOV, *ONCE, *NOISE, "-o", "runs/words-once", "--json"], 0),
     "sample once": (["sample", "runs/labels", "-n", 4, "--label", 1, "--json"], 0),
+    "export": (["export", "runs/labels", "-n", 3, "--primary", "primary", "-o", "labelling", "--json"], 0),
+    "import": (["data", "import", "labelling", "--labels", "labelling/labels.csv", "-o", "table.json"], 0),
     "sample words once": (["sample", "runs/words-once"], 0),
     "compare once": (["compare", "runs/once-high", "runs/once", "-n", 64], 0),
     "report": (["report", "runs/low", "runs/once", "-o", "report.html", "--json"], 0),
@@ -224,8 +235,8 @@ class Canaries:
         """Fail where a file outside of the data's own folders holds one."""
         for path in sorted(self.folder.rglob("*")):
             inside = path.relative_to(self.folder)
-            if inside.parts[0] in (*DATA, "primary") or not path.is_file():
-                assert inside.parts[0] in (*DATA, "primary") or path.is_dir()
+            if inside.parts[0] in (*DATA, "primary", "density") or not path.is_file():
+                assert inside.parts[0] in (*DATA, "primary", "density") or path.is_dir()
                 continue
             self._require_clean(str(inside).encode(), "a name", counts)
             text = path.suffix in (".json", ".jsonl", ".md", ".txt", ".toml")
@@ -248,7 +259,7 @@ class Canaries:
             assert not COUNTS & numbers, f"{where} holds a count of the data, {COUNTS & numbers}"
 
 
-def fill(folder: Path, write_shard, patches, sentences, primary: Path, users: int | None = None) -> None:
+def fill(folder: Path, write_shard, patches, sentences, primary: Path, density: Path, users: int | None = None) -> None:
     """Shards of images and of text, full of canaries, and what a modeler has beside them."""
     images = patches(users or USERS, mislabelled=users and 2 or LOW)
     first = next(iter(images.values()))
@@ -262,6 +273,7 @@ def fill(folder: Path, write_shard, patches, sentences, primary: Path, users: in
     (folder / "public.txt").write_text("the a to of is it and in you that\n" * 3)
     (folder / "study.toml").write_text(STUDY)
     (folder / "primary").symlink_to(primary)
+    (folder / "density").symlink_to(density)
 
 
 @pytest.fixture(scope="module")
@@ -275,10 +287,10 @@ def fixed_noise():
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory, fixed_noise, write_shard, patches, sentences, primary):
+def walked(tmp_path_factory, fixed_noise, write_shard, patches, sentences, primary, density):
     """Every command on private populations, and what each one said."""
     folder = tmp_path_factory.mktemp("leaks")
-    fill(folder, write_shard, patches, sentences, primary)
+    fill(folder, write_shard, patches, sentences, primary, density)
     with pytest.MonkeyPatch.context() as patch:
         # Whatever is written for a moment is written where it is looked at.
         (folder / "temporary").mkdir()
@@ -299,7 +311,7 @@ def test_a_command_shows_nothing_of_a_private_population(walked, name):
 
 def test_nothing_of_a_private_population_is_written_elsewhere(walked):
     folder, _, canaries = walked
-    assert len(list(folder.glob("runs/*/card.md"))) == 11
+    assert len(list(folder.glob("runs/*/card.md"))) == 13
     canaries.require_nothing_written()
 
 
@@ -388,6 +400,8 @@ BROKEN = {
     "vocabulary": ["data", "vocabulary", "--public", "public.txt", "-o", "{n}.txt"],
     "select": ["select", "data", *LOW_RULE, *PAY, "--plot", "{n}.png", "-o", "{n}.json"],
     "select words": ["select", "text", *OOV, *PAY],
+    "select unlike": ["select", "data", *UNLIKE, *PAY, "-o", "{n}.json"],
+    "select slice": ["select", "data", "--where", "name != 'x'", *PAY, "-o", "{n}.json"],
     "classifier": ["train-classifier", "data", "--classes", 2, *TRAIN, *NOISE, "-o", "runs/{n}"],
     "gan": ["train-gan", "data", *LOW_RULE, *TRAIN, *NOISE, "-o", "runs/{n}", "-v"],
     "gan once": ["train-gan", "data", *LOW_RULE, *ONCE, *NOISE, "-o", "runs/{n}"],
@@ -431,10 +445,10 @@ class Meddler:
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory, write_shard, patches, sentences, primary):
+def few(tmp_path_factory, write_shard, patches, sentences, primary, density):
     """The same of few users, on whom all is quick."""
     folder = tmp_path_factory.mktemp("few")
-    fill(folder, write_shard, patches, sentences, primary, users=5)
+    fill(folder, write_shard, patches, sentences, primary, density, users=5)
     for name in ("struck", "struck-text"):
         (folder / name).mkdir()
     for command in (

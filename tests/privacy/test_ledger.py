@@ -119,7 +119,7 @@ class TestBudget:
         assert said["budget"] == {"epsilon": 1000.0, "delta": DELTA}
         assert said["left"] == {"epsilon": 1000.0 - entry.epsilon, "delta": DELTA - entry.delta}
         (shown,) = said["entries"]
-        assert shown["cohort_cell"] == {"measurement": "measured", "below": 0.5, "above": None}
+        assert shown["cohort_cell"] == {"measurement": "measured", "below": 0.5, "above": None, "where": None}
         assert shown["events"] == [CHEAP.to_json()] and shown["rounds_opened"] == 0
 
     def test_requiring_room_writes_no_entry(self, tmp_path):

@@ -19,7 +19,8 @@ def test_exclusive_means_that_no_accuracy_satisfies_both(below, above, accuracie
 
 def named(criterion: str) -> CohortRule:
     """The rule of a criterion with nothing said but what it cannot do without."""
-    return rule(criterion, vocabulary="the digest of one" if criterion == "oov-words" else None)
+    unlike = {"public": "the digest of one", "at_most": -3.0} if criterion == "unlike-public" else {}
+    return rule(criterion, vocabulary="the digest of one" if criterion == "oov-words" else None, **unlike)
 
 
 @pytest.mark.parametrize("one", CRITERIA)
@@ -39,6 +40,20 @@ def test_a_vocabulary_goes_with_oov_words_and_only_with_it(criterion):
     with pytest.raises(ValueError, match="--vocabulary"):
         rule(criterion, vocabulary=fits)
     assert named(criterion).needs_vocabulary == (criterion == "oov-words")
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("given", [{"public": "a digest"}, {"at_most": -3.0}])
+def test_a_public_model_and_its_threshold_go_with_unlike_public_and_only_together(criterion, given):
+    with pytest.raises(ValueError, match="--public"):
+        rule(criterion, vocabulary="a digest" if criterion == "oov-words" else None, **given)
+    assert named(criterion).needs_public == (criterion == "unlike-public")
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -float("inf")])
+def test_a_threshold_of_density_is_a_number(threshold):
+    with pytest.raises(ValueError, match="finite"):
+        rule("unlike-public", public="a digest", at_most=threshold)
 
 
 def test_one_word_outside_the_vocabulary_makes_a_member_unless_said_otherwise():
@@ -83,7 +98,7 @@ def test_a_rule_survives_json_and_speaks(criterion):
     made = named(criterion)
     assert CohortRule(**made.to_json()) == made
     assert made.says()
-    assert made.needs_primary == (criterion not in ("random", "oov-words"))
+    assert made.needs_primary == (criterion not in ("random", "oov-words", "unlike-public"))
 
 
 def test_every_criterion_says_something_else():

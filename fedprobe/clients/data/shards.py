@@ -145,6 +145,21 @@ class FederatedDataset:
         # Outside the block: the error before it carries the bytes, and is not to be this one's context.
         raise TextError("some text is not UTF-8, or holds a NUL; see whose with: fedprobe data describe --check")
 
+    def attributes(self, user: int) -> dict[str, str | int | float | bool]:
+        """The attributes of one user's group (a position) that are single strings, numbers or truth values."""
+        plain = {}
+        try:
+            for name, value in self._group(user).attrs.items():
+                value = value.item() if isinstance(value, np.generic) else value
+                value = value.decode() if isinstance(value, bytes) else value
+                if isinstance(value, str | bool | int | float):
+                    plain[name] = value
+        except UnicodeDecodeError:
+            return {}
+        except (OSError, RuntimeError, KeyError, TypeError):
+            raise DataError("the attributes of some users cannot be read: a shard is damaged; copy it again") from None
+        return plain
+
     def batches(self, users_at_once: int = 64) -> Iterator[tuple[range, UserBatch]]:
         """All users in order, some at once: their positions and their examples."""
         for start in range(0, len(self), users_at_once):

@@ -12,12 +12,13 @@ released; how many joined and other words are, on average. Every figure is made 
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedprobe.clients.data.shards import open_dataset
-from fedprobe.clients.data.text_bugs import join_first_tokens
+from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 from fedprobe.clients.heavy_hitters import NamedWords
 from fedprobe.clients.selection import Members
 from fedprobe.clients.text import TextFormat
@@ -34,19 +35,20 @@ BUG = "join-first-tokens"
 
 @dataclass(frozen=True)
 class Struck:
-    """Users' sentences with the bug in a share of them, in memory."""
+    """Users' sentences with a bug in a share of them, in memory."""
 
     users: list[str]
     healthy: list[list[list[str]]]
     share: float
     seed: int
+    bug: str = BUG
 
     def sentences(self, user: int) -> list[list[str]]:
         """The sentences of one user, as `FederatedDataset.sentences` gives them."""
         threshold = int(self.share * 2**63)
         return [
-            join_first_tokens(tokens)
-            if len(tokens) > 1 and key(self.seed, BUG, self.users[user], row) < threshold
+            SENTENCE_BUGS[self.bug](tokens)
+            if len(tokens) > 1 and key(self.seed, self.bug, self.users[user], row) < threshold
             else tokens
             for row, tokens in enumerate(self.healthy[user])
         ]
@@ -73,6 +75,13 @@ def cost(training: HeavyHitterTraining, delta: float) -> float:
     return epsilon([replace(event, threshold_delta=training.threshold_delta)], delta).value
 
 
+def counted(healthy: Sequence[Sequence[Sequence[str]]], size: int) -> Vocabulary:
+    """The `size` most frequent words of these users' sentences, as `data vocabulary` counts them."""
+    counter = Counter(token for sentences in healthy for tokens in sentences for token in tokens)
+    ranked = sorted((-count, word) for word, count in counter.items() if fault_of(word) is None)
+    return Vocabulary(tuple(word for _, word in ranked[:size]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shards", nargs="+")
@@ -90,9 +99,7 @@ def main() -> None:
     dataset = open_dataset(arguments.shards, text=TextFormat(arguments.column))
     dataset.require_text()
     healthy = [dataset.sentences(user) for user in range(len(dataset))]
-    counter = Counter(token for sentences in healthy for tokens in sentences for token in tokens)
-    ranked = sorted((-count, word) for word, count in counter.items() if fault_of(word) is None)
-    vocabulary = Vocabulary(tuple(word for _, word in ranked[: arguments.vocabulary_size]))
+    vocabulary = counted(healthy, arguments.vocabulary_size)
     everyone = Members(np.arange(len(dataset)), outside=vocabulary)
     plans = {
         (k, target): training_at(target, arguments.delta, k)

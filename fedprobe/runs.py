@@ -5,7 +5,7 @@
     rounds_opened    one byte for each round that was opened, those that a crash lost included
     metrics.jsonl    one line a round, of released figures only
     checkpoints/     round_000200/: tensors.safetensors and manifest.json (nothing is ever unpickled)
-    vocabulary.txt   the words of a word model
+    vocabulary.txt   the words of a word model, or those that the cohort's words are outside of
     samples/         synthetic samples
     card.md          what was done and what the guarantee covers, for a person
 
@@ -107,7 +107,10 @@ class Run:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words of a word model. Raises StoredError where they are not those it was trained with."""
+        """The words of a word model, or of the vocabulary that the cohort is outside of.
+
+        Raises StoredError where they are not those it was trained with.
+        """
         try:
             vocabulary = read_vocabulary(self.path / _VOCABULARY)
         except VocabularyError as error:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,12 @@ def compare(
         int | None,
         typer.Option("-n", "--count", min=40, help="Samples a side [default: 500; words 20000, sentences 10000]."),
     ] = None,
+    over_time: Annotated[
+        bool, typer.Option("--over-time", help="Of one run: rounds from its first checkpoint to its last.")
+    ] = False,
+    telling: Annotated[
+        bool, typer.Option("--telling", help="Images: show the most telling samples here, too.")
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="Words: how many of each run to show.")] = 20,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The PNG [default: compare-A-B.png beside A].")
@@ -37,20 +44,29 @@ def compare(
 ) -> None:
     """Show runs side by side.
 
-    Images: the same latents through two generators, figures, a two-sample test, findings. With a primary model (by
-    default the one that the cohorts were measured with) class mix and confidence are compared, too. Words: each
-    model's most probable ones, those that rose most; of one-round runs those released, with their counts. Sentences:
-    rates of words out of vocabulary by position. Runs of words and of sentences may be given together, two or more of
-    each. Everything is made of synthetic samples and released figures: it costs no privacy.
+    Images: the same latents through all generators, and figures; each run is held against the first one: a two-sample
+    test, findings, and in the picture the most telling samples. With a primary model (by default the one that the
+    cohorts were measured with) class mix and confidence are compared, too. With --over-time one run is shown as a film
+    strip of its checkpoints. Words: each model's most probable ones, those that rose most; of one-round runs those
+    released, with their counts. Sentences: rates of words out of vocabulary by position. Runs of words and of sentences
+    may be given together, two or more of each. Everything is made of synthetic samples and released figures: it costs
+    no privacy.
 
     Example: fedprobe compare runs/high runs/low
     """
+    from fedprobe.cli.compare_images import film, images
     from fedprobe.cli.compare_text import sentences, words
     from fedprobe.modeler.comparison import COUNT, ComparisonError, kind_of
+    from fedprobe.modeler.film_strip import rounds_of
     from fedprobe.runs import find, statement_together
 
     out = Output(as_json, quiet)
     conditions = [_condition(text) for text in fail_on or []]
+    if over_time:
+        if len(runs) > 1 or conditions:
+            raise typer.BadParameter("--over-time shows one run, and looks for no findings")
+        strip = runs[0]
+        runs = rounds_of(strip)
     if len(runs) < 2:
         raise typer.BadParameter("compare takes two runs, or more")
     found = [find(path)[0] for path in runs]
@@ -59,15 +75,18 @@ def compare(
     for kind, paths in groups.items():
         if len(paths) < 2:
             raise ComparisonError(f"only one of the runs makes {kind}, and it takes two to compare")
-    if "images" in groups and (len(groups) > 1 or len(runs) > 2):
-        raise ComparisonError("images are compared two runs at a time")
+    if "images" in groups and len(groups) > 1:
+        raise ComparisonError("images are compared with images alone; give runs of text apart")
     statement = statement_together(list({run.path: run for run in found}.values()))
-    file = output or found[0].path.parent / f"compare-{found[0].name}-{found[-1].name}.png"
+    names = (found[0].name, "over-time" if over_time else found[-1].name)
+    file = output or found[0].path.parent / f"compare-{'-'.join(names)}.png"
     results = []
     for kind, paths in groups.items():
         match kind:
+            case "images" if over_time:
+                results.append(film(out, paths, strip, file, seed))
             case "images":
-                results.append(_images(out, paths, primary, count or COUNT, file, seed))
+                results.append(images(out, paths, primary, count or COUNT, file, seed, telling))
             case "words":
                 results.append(words(out, paths, count, top, seed))
             case _:
@@ -83,82 +102,53 @@ def compare(
     # Tables of released words alone are no samples to test.
     merged = {"two_sample": None, "two_samples": []} | merged
     out.object({"schema": "fedprobe.compare/1", **merged, "privacy": statement.to_json()})
-    strengths = {finding["name"]: finding["strength"] for finding in merged["findings"]}
-    if any(strengths.get(name, 0.0) > limit for name, limit in conditions):
+    strengths = [(finding["name"], finding["strength"]) for finding in merged["findings"]]
+    if any(name == found and strength > limit for name, limit in conditions for found, strength in strengths):
         raise typer.Exit(5)
 
 
-def verdict(out: Output, kind: str, test, findings: Sequence) -> dict:
-    """Say what the test and the findings are; return their JSON."""
-    tested = {"accuracy": test.accuracy, "p_value": test.p_value, "held_out": test.held_out}
+@dataclass(frozen=True)
+class Tested:
+    """What was tested between the run `against`, which is the healthy one, and the run `of`; by name."""
+
+    against: str
+    of: str
+    two_sample: object
+    findings: Sequence
+
+
+def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
+    """Say what tests and findings are; return their JSON.
+
+    `two_sample` is of the pair that differs most, by its p-value and then its accuracy.
+    """
     out.row("", "")
-    out.row("two-sample", test.says())
+    tests = []
+    for one in tested:
+        test = one.two_sample
+        out.row("two-sample", test.says() if len(tested) == 1 else f"{one.of}: {test.says()}")
+        tests.append({"accuracy": test.accuracy, "p_value": test.p_value, "held_out": test.held_out})
     return {
-        "two_sample": tested,
-        "two_samples": [{"kind": kind, **tested}],
-        **found_out(out, kind, findings),
+        "two_sample": min(tests, key=lambda test: (test["p_value"], -test["accuracy"])),
+        "two_samples": [
+            {"kind": kind, "of": one.of, "against": one.against, **test}
+            for one, test in zip(tested, tests, strict=True)
+        ],
+        **found_out(out, kind, [(one.of, finding) for one in tested for finding in one.findings]),
     }
 
 
-def found_out(out: Output, kind: str, findings: Sequence) -> dict:
-    """Say what the findings are; return their JSON."""
-    for number, finding in enumerate(findings, 1):
+def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]]) -> dict:
+    """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first."""
+    ranked = sorted(findings, key=lambda one: -one[1].strength)
+    for number, (_, finding) in enumerate(ranked, 1):
         out.row("", "")
         out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
         out.row("", finding.evidence)
     out.row("", "")
     none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
-    out.row("", "Nothing else stands out after that." if findings else none)
-    return {"findings": [finding.to_json() for finding in findings]}
-
-
-def _images(out: Output, paths: Sequence[Path], primary: Path | None, count: int, file: Path, seed: int) -> dict:
-    from rich.table import Table
-    from rich.text import Text
-
-    from fedprobe.modeler import comparison
-    from fedprobe.modeler.pictures import grid, in_terminal, save_png
-    from fedprobe.modeler.sampling import open_sampler
-    from fedprobe.models.primary import load_primary
-
-    samplers = [open_sampler(path) for path in paths]
-    folder = primary or comparison.primary_of(samplers[0].run)
-    model = load_primary(folder)[0] if folder is not None else None
-    result = comparison.compare(*samplers, model, count, seed)
-    sides = (result.a, result.b)
-    save_png(file, [grid(side.shown, 8) for side in sides])
-    out.print(in_terminal(out.stdout, [side.shown for side in sides]))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for side, sampler in zip(sides, samplers, strict=True):
-        table.add_column(Text(f"{side.name}\n({sampler.run.rule.criterion})"))
-    for key, words in (("mean_ink", "mean ink"), ("contrast", "contrast"), ("confidence", "confidence")):
-        if key in result.a.figures:
-            table.add_row(words, *(side.figures[key].says() for side in sides))
-    if result.a.class_mix:
-        table.add_row("likeliest classes", *(comparison.likeliest(side.class_mix) for side in sides))
-    out.print(table)
-    for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
-        out.row("", "")
-        out.row("samples", caution)
-    said = verdict(out, "images", result.two_sample, result.findings)
-    return {
-        "runs": [
-            {
-                "run": str(sampler.run.path),
-                "given": str(path),
-                "kind": "images",
-                "round": side.round,
-                "cohort": sampler.run.rule.to_json(),
-                **{key: figure.to_json() for key, figure in side.figures.items()},
-                "class_mix": side.class_mix and [figure.to_json() for figure in side.class_mix],
-            }
-            for side, sampler, path in zip(sides, samplers, paths, strict=True)
-        ],
-        "samples": count,
-        **said,
-        "file": str(file),
-    }
+    out.row("", "Nothing else was found." if ranked else none)
+    return {"findings": [finding.to_json() | {"of": of} for of, finding in ranked]}
 
 
 def _merged(values: Sequence) -> object:

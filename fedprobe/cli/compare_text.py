@@ -14,7 +14,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
     from rich.table import Table
     from rich.text import Text
 
-    from fedprobe.cli.compare import verdict
+    from fedprobe.cli.compare import Tested, verdict
     from fedprobe.modeler import text_sampling as sampling
     from fedprobe.modeler.comparison import names_of
     from fedprobe.modeler.text_comparison import compare_words
@@ -57,7 +57,8 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
             cells = [f"{1000 * probability:.3g}" for probability in word.probabilities]
             risen.add_row(_shown(word.word), *cells, f"{word.log_ratio:+.1f}")
         out.print(risen)
-    said = verdict(out, "words", result.two_sample, result.findings)
+    tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
+    said = verdict(out, "words", [tested])
     return {
         "runs": _runs(samplers, paths, "words", [{} for _ in paths]),
         "samples": drawn,
@@ -116,7 +117,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
                 _shown(word.word), f"≤ {limits[0]:.1f}" if before is None else f"{before:.1f}", f"{after:.1f}"
             )
         out.print(risen)
-    said = found_out(out, "words", result.findings)
+    said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings])
     return {
         "runs": _runs(sides, paths, "words", [{"threshold": limit} for limit in limits]),
         "samples": drawn,
@@ -136,7 +137,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
     from rich.table import Table
     from rich.text import Text
 
-    from fedprobe.cli.compare import verdict
+    from fedprobe.cli.compare import Tested, verdict
     from fedprobe.modeler import text_sampling as sampling
     from fedprobe.modeler.comparison import names_of
     from fedprobe.modeler.oov_plot import oov_table, save_oov_plot
@@ -158,7 +159,8 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
         low, high = profile.overall_interval
         out.row("", "")
         out.row("oov rate", f"{name}: {profile.overall:.2%} ± {(high - low) / 2:.2%} of all sampled words")
-    said = verdict(out, "sentences", result.two_sample, result.findings)
+    tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
+    said = verdict(out, "sentences", [tested])
     figures = [profile.to_json() for profile in result.profiles]
     shown = [{**one, "sentences": some} for one, some in zip(figures, result.sentences, strict=True)]
     return {"runs": _runs(samplers, paths, "sentences", shown), "samples": drawn, **said, "file": str(file)}

@@ -139,12 +139,12 @@ def corrupt(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="A shard, a folder of shards, or a glob.")],
     out: Annotated[Path, typer.Argument(help="The file or folder to write the struck copies to.")],
-    bug: Annotated[str, typer.Option(help="invert-pixels, or join-first-tokens.")],
+    bug: Annotated[str, typer.Option(help="What to rehearse, as join-first-tokens; an unknown name lists all.")],
     users: Annotated[
-        float | None, typer.Option(help="invert-pixels: the share of users that it strikes [default: 0.5].")
+        float | None, typer.Option(help="Bugs of images: the share of users that it strikes [default: 0.5].")
     ] = None,
     sentences: Annotated[
-        float | None, typer.Option(help="join-first-tokens: the share of all sentences that it strikes [default: 0.1].")
+        float | None, typer.Option(help="Bugs of text: the share of all sentences that it strikes [default: 0.1].")
     ] = None,
     column: Column = None,
     tokenizer: Tokenizer = None,

@@ -84,6 +84,9 @@ Participation = Annotated[
 ]
 TargetEpsilon = Annotated[float | None, typer.Option(help="Find the noise multiplier for this epsilon of the plan.")]
 Study = Annotated[str | None, typer.Option(help="A declared study that this is a part of: fedprobe ledger declare.")]
+ServerWeightDecay = Annotated[
+    float | None, typer.Option(help="Share of every parameter, times the server's rate, that a round takes off.")
+]
 ServerSchedule = Annotated[str | None, typer.Option(help="constant, or linear (down to zero over the rounds).")]
 
 

@@ -56,11 +56,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Side:
-    """One run's samples: `shown` [n, C, H, W] from latents shared with the other side, and figures of its own."""
+    """One run's samples: `shown` [n, C, H, W] from latents shared with the other side, and figures of its own.
+
+    `drawn` [n, C, H, W] are those that figures, test and findings are made of.
+    """
 
     name: str
     round: int
     shown: np.ndarray
+    drawn: np.ndarray
     figures: dict[str, Figure]
     class_mix: Sequence[Figure] | None
 
@@ -121,6 +125,26 @@ def compare(
     )
 
 
+def compare_all(
+    samplers: Sequence[ImageSampler],
+    primary: Classifier | None,
+    count: int = COUNT,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> list[Comparison]:
+    """`compare` the first sampler, the healthy one, with each of the others; it has the same samples in all of them."""
+    first, *others = samplers
+    called, *rest = names or names_of(samplers)
+    return [
+        compare(first, other, primary, count, seed, (called, name)) for other, name in zip(others, rest, strict=True)
+    ]
+
+
+def most_different(comparisons: Sequence[Comparison]) -> Comparison:
+    """The one whose sides are told apart best: by the p-value, and where that is the same by accuracy."""
+    return min(comparisons, key=lambda one: (one.two_sample.p_value, -one.two_sample.accuracy))
+
+
 def _side(sampler: ImageSampler, name: str, drawn: np.ndarray, primary: Classifier | None, seed: int) -> Side:
     ink = 1 - drawn.reshape(len(drawn), -1)
     figures = {"mean_ink": _mean(ink.mean(axis=1)), "contrast": _mean(ink.std(axis=1))}
@@ -130,7 +154,7 @@ def _side(sampler: ImageSampler, name: str, drawn: np.ndarray, primary: Classifi
         likely = logits.softmax(1).max(1)
         figures["confidence"] = _mean(likely.values.numpy())
         mix = [_mean((likely.indices.numpy() == label).astype(float)) for label in range(logits.shape[1])]
-    return Side(name, sampler.round, sample_images(sampler.generator, SHOWN, seed), figures, mix)
+    return Side(name, sampler.round, sample_images(sampler.generator, SHOWN, seed), drawn, figures, mix)
 
 
 def side_alone(sampler: ImageSampler, name: str, primary: Classifier | None, count: int = COUNT, seed: int = 0) -> Side:

@@ -17,6 +17,7 @@ from fedprobe.errors import RequestError
 # From black to white, as ink on paper.
 _RAMP = "@%#*+=-:. "
 _GAP = 2
+_MARGIN = 8
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
@@ -34,25 +35,48 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     return tiled[:-_GAP, :-_GAP]
 
 
-def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
+def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3, across: int | None = None) -> Path:
     """Write grids side by side as one PNG, every pixel `scale` pixels wide; return `path`.
 
-    Raises RequestError for a name that does not end in .png.
+    `across` grids a row, by default all of them. Raises RequestError for a name that does not end in .png.
     """
     if path.suffix.lower() != ".png":
         raise RequestError(f"{path}: pictures are PNG, so give a name that ends in .png")
-    tallest = max(one.shape[0] for one in grids)
-    margin = np.full((tallest, 8), 0.5, np.float32)
-    parts = []
-    for one in grids:
-        padded = np.full((tallest, one.shape[1]), 0.5, np.float32)
-        padded[: one.shape[0]] = one
-        parts += [margin, padded]
-    whole = np.concatenate([*parts[1:]], axis=1)
+    across = across or len(grids)
+    rows = [_joined(grids[start : start + across], axis=1) for start in range(0, len(grids), across)]
+    whole = _joined(rows, axis=0)
     image = Image.fromarray(np.rint(whole * 255).astype(np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path, "PNG")
     return path
+
+
+def _joined(grids: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Grids below (0) or beside (1) each other on mid-grey, with a margin between them."""
+    size = max(one.shape[1 - axis] for one in grids)
+    parts = []
+    for one in grids:
+        wider = [(0, 0), (0, 0)]
+        wider[1 - axis] = (0, size - one.shape[1 - axis])
+        wider[axis] = (0, _MARGIN)
+        parts.append(np.pad(one, wider, constant_values=0.5))
+    whole = np.concatenate(parts, axis=axis)
+    return whole[:-_MARGIN] if axis == 0 else whole[:, :-_MARGIN]
+
+
+def map_of(places: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """Points [n, 2] of two sets as a grey array, `side` across: the first set's black, the second's white, on mid-grey.
+
+    It is as high as the points need at the same scale.
+    """
+    both = np.concatenate(places)
+    low, scale = both.min(axis=0), (side - 2) / max(float(np.ptp(both, axis=0).max()), 1e-12)
+    height = int(np.rint((both[:, 1].max() - low[1]) * scale)) + 2
+    drawn = np.full((height, side), 0.5, np.float32)
+    for points, level in zip(places, (0.0, 1.0), strict=True):
+        for across, up in np.rint((points - low) * scale).astype(int):
+            drawn[height - 2 - up : height - up, across : across + 2] = level
+    return drawn
 
 
 def png_of(image: np.ndarray) -> bytes:
@@ -76,6 +100,11 @@ def in_terminal(console: Console, panes: Sequence[np.ndarray], rows: int = 3) ->
     drawn = [grid(_resized(images[: rows * across], size), across) for images in panes]
     coloured = console.color_system is not None and not console.no_color and not console.legacy_windows
     return _half_blocks(drawn) if coloured else _characters(drawn)
+
+
+def panes_across(console: Console, images: np.ndarray) -> int:
+    """How many panes of images [n, C, H, W] stand side by side in the console's width and can still be read."""
+    return max(2, (console.width + 4) // (images.shape[-1] + 4 + 2))
 
 
 def _resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,8 +10,10 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from fedprobe.modeler.comparison import ComparisonError
 from fedprobe.modeler.findings.finding import Finding
-from fedprobe.modeler.findings.joined_tokens import joined_tokens
+from fedprobe.modeler.findings.known_words import known_to
 from fedprobe.modeler.findings.oov_by_position import oov_by_position as oov_finding
+from fedprobe.modeler.findings.sides import Drawn
+from fedprobe.modeler.findings.words import word_findings
 from fedprobe.modeler.text_sampling import (
     OovProfile,
     TextSampler,
@@ -76,14 +78,14 @@ def compare_words(
     compared = _compared(samplers, [word.ids for words in ranked for word in words])
     texts = [[sampler.codec.decode(word) for word in words] for sampler, words in zip(samplers, drawn, strict=True)]
     first, last = texts[0], texts[-1]
-    found = [joined_tokens(first, last, names[0], names[-1])]
+    known = known_to(sampler.run for sampler in samplers)
     risen = sorted(compared.values(), key=lambda word: word.probabilities[0] - word.probabilities[-1])
     return WordsComparison(
         names,
         [[compared[word.ids] for word in words[:top]] for words in ranked],
         [word for word in risen[:top] if word.log_ratio > 0],
         _test(first, last, "char"),
-        _strongest(found),
+        word_findings(Drawn(first), Drawn(last), names[0], names[-1], known),
     )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedprobe.modeler.findings.finding import Finding
-from fedprobe.modeler.findings.joined_tokens import JoinedShare, more_joined, share_of_counted, share_of_drawn
+from fedprobe.modeler.findings.known_words import known_to
+from fedprobe.modeler.findings.sides import Drawn, Released, Side
+from fedprobe.modeler.findings.words import word_findings
 from fedprobe.modeler.text_sampling import TextSampler, drawn_words, top_words
 from fedprobe.modeler.word_table import WordTable
 
@@ -58,8 +60,9 @@ def compare_word_tables(
     seen = [_seen(side, number, count, top, seed) for number, side in enumerate(sides)]
     first, last = sides[0], sides[-1]
     risen = risen_words(first, last)[:top] if isinstance(first, WordTable) and isinstance(last, WordTable) else []
-    found = more_joined(seen[0][1], seen[-1][1], names[0], names[-1])
-    return WordTablesComparison(names, [ranked for ranked, _ in seen], risen, [found] if found else [])
+    known = known_to(side.run for side in sides)
+    found = word_findings(seen[0][1], seen[-1][1], names[0], names[-1], known)
+    return WordTablesComparison(names, [ranked for ranked, _ in seen], risen, found)
 
 
 def risen_words(before: WordTable, after: WordTable) -> list[RisenWord]:
@@ -74,16 +77,13 @@ def risen_words(before: WordTable, after: WordTable) -> list[RisenWord]:
     return sorted(risen, key=lambda word: (word.counts[0] or 0.0) - word.counts[1])
 
 
-def _seen(
-    side: WordTable | TextSampler, number: int, count: int, top: int, seed: int
-) -> tuple[list[RankedWord], JoinedShare]:
-    """One side's `top` words, and what share of all that it released or drew is joined."""
+def _seen(side: WordTable | TextSampler, number: int, count: int, top: int, seed: int) -> tuple[list[RankedWord], Side]:
+    """One side's `top` words, and all that it released or drew."""
     if isinstance(side, WordTable):
         counts = {word.word: word.count for word in side.words}
         ranked = [RankedWord(word.word, count=word.count) for word in side.words[:top]]
-        return ranked, share_of_counted(counts, side.mechanism.noise_multiplier)
+        return ranked, Released(counts, side.mechanism.noise_multiplier, side.threshold)
     drawn = drawn_words(side, count, seed, purpose=f"words {number}")
-    if not drawn:
-        return [], JoinedShare(0.0, 0.0, 1.0, [], "the words drawn from {}")
-    ranked = [RankedWord(word.word, probability=word.joint_probability) for word in top_words(side, drawn, top)]
-    return ranked, share_of_drawn([side.codec.decode(word) for word in drawn])
+    likely = top_words(side, drawn, top) if drawn else []
+    ranked = [RankedWord(word.word, probability=word.joint_probability) for word in likely]
+    return ranked, Drawn([side.codec.decode(word) for word in drawn])

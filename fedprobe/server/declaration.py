@@ -50,7 +50,7 @@ class Declaration:
     `command` trains `networks` as `training` says. `cohort` is the cohort file's JSON; `population` is N_hat, None
     where every user takes part and nobody said; `conditional_on` names what knows these users and decided the
     membership or the symbols (`primary model`, `vocabulary`), None where nothing does. `vocabulary` holds a word
-    model's words, `text` how text shards are read.
+    model's words, or those that the cohort's words are outside of; `text` is how text shards are read.
     """
 
     command: str

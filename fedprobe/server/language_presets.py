@@ -1,6 +1,6 @@
 """Everything that decides the training of a language model, and sets of it to start from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedprobe.models.language import LanguageConfig
 from fedprobe.server.algorithms.dp_fedavg import DpFedAvg
@@ -15,9 +15,10 @@ class LanguageTraining:
     """The hyperparameters of `train-wordlm` and `train-charlm`, spelled as their options are.
 
     A sequence is a sentence of words, or a word of bytes; `server_momentum` is Nesterov's momentum, or Adam's first
-    beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds; samples
-    are drawn from the model's exponential average with decay `model_average` (0: none), which the paper
-    does not have. `symbols_per_user` caps what a user trains on in a round, end symbols included.
+    beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds;
+    `server_weight_decay` is that of `Optimizer` (0: none); samples are drawn from the model's exponential average with
+    decay `model_average` (0: none). The paper has none of the three. `symbols_per_user` caps what a user trains on in a
+    round, end symbols included.
     """
 
     embedding: int
@@ -40,6 +41,7 @@ class LanguageTraining:
     server_learning_rate: float
     server_momentum: float
     server_schedule: str
+    server_weight_decay: float
     model_average: float
 
     def __post_init__(self) -> None:
@@ -66,7 +68,8 @@ class LanguageTraining:
     def algorithm(self, config: LanguageConfig, seed: int, device: str) -> DpFedAvg:
         """Algorithm 2 with these hyperparameters."""
         decays_over = self.rounds if self.server_schedule == "linear" else None
-        return DpFedAvg(config, optimizer_of(self), self.model_average, seed, device, decays_over)
+        optimizer = replace(optimizer_of(self), weight_decay=self.server_weight_decay)
+        return DpFedAvg(config, optimizer, self.model_average, seed, device, decays_over)
 
 
 # Augenstein et al. 2020, Section 5, Appendix B and Table 5. Not in the paper, from the same line of work: one local
@@ -84,6 +87,7 @@ _PAPER = {
     "server_learning_rate": 1.0,
     "server_momentum": 0.99,
     "server_schedule": "constant",
+    "server_weight_decay": 0.0,
     "model_average": 0.0,
 }
 WORD_PRESETS = {
@@ -121,6 +125,7 @@ WORD_PRESETS = {
         server_learning_rate=1.0,
         server_momentum=0.9,
         server_schedule="constant",
+        server_weight_decay=0.0,
         model_average=0.98,
     ),
 }
@@ -159,6 +164,7 @@ CHAR_PRESETS = {
         server_learning_rate=1.0,
         server_momentum=0.9,
         server_schedule="constant",
+        server_weight_decay=0.0,
         model_average=0.98,
     ),
 }

@@ -11,12 +11,17 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A server-side optimiser: `sgd`, `momentum` (Nesterov's with `momentum` 0.99, say) or `adam` (`betas`)."""
+    """A server-side optimiser: `sgd`, `momentum` (Nesterov's with `momentum` 0.99, say) or `adam` (`betas`).
+
+    A step first takes `weight_decay` times the learning rate off every parameter, apart from the gradient (Loshchilov
+    and Hutter 2019).
+    """
 
     name: str
     learning_rate: float
     momentum: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -28,6 +33,7 @@ class Optimizer:
 
     def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
+        vector_P.mul_(1 - self.learning_rate * self.weight_decay)
         vector = torch.nn.Parameter(vector_P)
         vector.grad = gradient_P
         if self.name == "adam":

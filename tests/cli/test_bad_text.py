@@ -491,7 +491,7 @@ STEWARD = {
         2,
         "share",
     ),
-    "unknown bug": (["data", "corrupt", "data", "out", "--bug", "rot"], 2, "join-first-tokens"),
+    "unknown bug": (["data", "corrupt", "data", "out", "--bug", "rot"], 2, "split-tokens"),
     "no size": (["data", "vocabulary", "data", "--size", "0"], 2, "--size"),
     "public and shards": (["data", "vocabulary", "data", "--public", "public.txt"], 2, "--public"),
     "a public file that is gone": (["data", "vocabulary", "--public", "gone.txt"], 3, "gone.txt"),

@@ -11,6 +11,7 @@ import typer
 from fedprobe.cli.main import app
 from fedprobe.cli.output import Output, error
 from fedprobe.models.stored import load_stored, store
+from fedprobe.runs import Run
 from fedprobe.server.gan_presets import PRESETS, GanTraining
 
 PRIVACY = {
@@ -298,3 +299,40 @@ def test_what_could_command_a_terminal_is_shown_and_not_obeyed(capsys):
     shown = capsys.readouterr()
     assert "\\x1b[31m" in shown.out and ":smile:" in shown.out and "\\x9b2J" in shown.err and "\\x07" in shown.err
     assert not {"\x1b", "\x9b", "\x07"} & {*shown.out, *shown.err}
+
+
+def test_each_of_three_runs_is_held_against_the_first_and_any_may_fail(fedprobe, inverted, copied):
+    command = ["compare", "runs/high", "runs/high", "runs/low", "-n", "40", "-o", "p.png", "--telling"]
+    value = run_of(fedprobe(*command, "--json"))
+    assert len(value["runs"]) == 3
+    assert [test["kind"] for test in value["two_samples"]] == ["images", "images"]
+    same, other = value["two_samples"]
+    assert same["against"] == other["against"] != other["of"]
+    assert same["p_value"] > 0.01 > other["p_value"] == value["two_sample"]["p_value"]
+    assert [(finding["name"], finding["of"]) for finding in value["findings"]] == [("inversion", other["of"])]
+    plain = fedprobe(*command, "--fail-on", "inversion>0.5")
+    assert plain.code == 5 and plain.out.count("two-sample") == 2 and "telling" in plain.out
+    turned = ["compare", "runs/high", "runs/low", "runs/high", "-n", "40", "-o", "p.png"]
+    assert fedprobe(*turned, "--fail-on", "inversion>0.5").code == 5, "not the last one alone"
+
+
+def test_rounds_of_one_run_are_a_film_strip(fedprobe, copied):
+    run = Run(copied / "runs/low")
+    run.checkpoint(1, run.load()[0])
+    value = run_of(fedprobe("compare", "runs/low", "--over-time", "--json"))
+    rounds = [run["round"] for run in value["runs"]]
+    assert rounds == [1, 3]
+    assert (value["findings"], value["two_sample"]) == ([], None)
+    assert value["file"] == "runs/compare-low-over-time.png" and (copied / value["file"]).exists()
+    plain = fedprobe("compare", "runs/low", "--over-time")
+    assert plain.code == 0 and plain.out.count("\nround ") + plain.out.startswith("round ") == len(rounds)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["runs/low", "runs/high"], ["runs/low", "--fail-on", "inversion>0.5"], ["runs/low/checkpoints/round_000003"]],
+    ids=["two runs", "a condition", "one round"],
+)
+def test_over_time_is_of_one_run_alone(fedprobe, copied, arguments):
+    done = fedprobe("compare", *arguments, "--over-time")
+    assert (done.code, done.out) == (2, "")

@@ -137,7 +137,7 @@ def test_a_table_stands_beside_a_model_of_words(tables, speaks):
     assert result.ranked[0][0].probability == pytest.approx(0.25, rel=1e-4)
     assert result.ranked[1][0].count == 40.0
     assert result.risen == []
-    (found,) = result.findings
-    assert found.strength == 1.0
+    found = result.findings[0]
+    assert (found.name, found.strength) == ("joined-tokens", 1.0)
     assert "the words drawn from model" in found.evidence
     assert [finding.says for finding in compare_word_tables([table, model], ["t", "m"], 200, 3).findings]

@@ -82,6 +82,11 @@ def test_momentum_is_adams_first_beta():
     assert training.algorithm(training.networks(5), 0, "cpu").optimizer.betas[0] == 0.5
 
 
+def test_the_decay_of_weights_reaches_the_optimiser():
+    training = replace(WORDS, server_weight_decay=0.25)
+    assert training.algorithm(training.networks(5), 0, "cpu").optimizer.weight_decay == 0.25
+
+
 AT_LEAST_ONE = [
     "embedding",
     "hidden",
@@ -136,4 +141,4 @@ def test_one_whole_sequence_and_its_end_are_the_least_that_a_user_may_give():
 
 def test_every_number_is_held_to_its_bounds_here():
     named = {*AT_LEAST_ONE, "noise_multiplier", "clip_norm", "client_learning_rate"}
-    assert {*named, "server_learning_rate", "server_momentum", "model_average"} == set(NUMBERS)
+    assert {*named, "server_learning_rate", "server_momentum", "server_weight_decay", "model_average"} == set(NUMBERS)

@@ -133,6 +133,18 @@ def test_adam_is_kingma_and_bas_algorithm_1(betas):
     np.testing.assert_allclose(taken, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("rate, decay", [(0.1, 0.3), (0.01, 2.0)])
+def test_decay_of_weights_is_apart_from_the_gradient(rate, decay):
+    gradients, start = gradients_and_start()
+    expected = torch.nn.Parameter(start.clone())
+    theirs = torch.optim.AdamW([expected], lr=rate, betas=(0.9, 0.999), weight_decay=decay)
+    for gradient in gradients:
+        expected.grad = torch.from_numpy(gradient)
+        theirs.step()
+    taken = run(Optimizer("adam", rate, weight_decay=decay), start.clone(), gradients)
+    np.testing.assert_allclose(taken, expected.detach().numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["", "SGD", "rmsprop"])
 def test_an_unknown_optimiser_is_refused_and_the_known_ones_named(name):
     with pytest.raises(ValueError, match="sgd, momentum, adam"):

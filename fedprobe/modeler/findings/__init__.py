@@ -3,6 +3,10 @@
 # The names of the findings that are looked for, by the kind of sample.
 LOOKED_FOR = {
     "images": ("inversion",),
-    "words": ("joined-tokens",),
+    "words": (
+        *("joined-tokens", "invisible-characters", "encoding-damage", "markup-left", "placeholders", "script-shift"),
+        *("case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split", "truncation"),
+        *("letters-changed", "words-appeared", "words-vanished"),
+    ),
     "sentences": ("oov-by-position",),
 }

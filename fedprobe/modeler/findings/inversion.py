@@ -10,6 +10,8 @@ from fedprobe.modeler.two_sample import two_sample_test
 LEAST_STRENGTH = 0.1
 # A grey background is its own inverse: which of the two lies nearer must not be decided by a hair.
 CLEARLY = 0.75
+# By how much inverting must lower the accuracy, or the sets differ in something else as well.
+_LEAST_FALL = 0.1
 
 
 def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding | None:
@@ -22,34 +24,39 @@ def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding
     """
     sides = ((a, b, a_name, b_name), (b, a, b_name, a_name))
     strengths = [_strength(reference, samples) for reference, samples, _, _ in sides]
-    stronger = int(strengths[1][0] > strengths[0][0] + 1e-9)
+    stronger = int(strengths[1][0][0] > strengths[0][0][0] + 1e-9)
     reference, struck, reference_name, struck_name = sides[stronger]
-    strength, low, high, ratio = strengths[stronger]
+    (strength, low, high), ratio, nearer = strengths[stronger]
     if low <= LEAST_STRENGTH or ratio > CLEARLY:
         return None
-    before, after = two_sample_test(reference, struck), two_sample_test(reference, 1 - struck)
+    inverted = np.where(nearer[:, None, None, None], 1 - struck, struck)
+    before, after = two_sample_test(reference, struck), two_sample_test(reference, inverted)
+    then = f"{after.accuracy:.2f} with those inverted"
+    if after.accuracy > before.accuracy - _LEAST_FALL:
+        then += ": something else differs, too"
     return Finding(
         "inversion",
         strength,
         low,
         high,
         f"{struck_name} looks like {reference_name} with black and white exchanged",
-        f"told apart with accuracy {before.accuracy:.2f} as they are, "
-        f"{after.accuracy:.2f} after inverting {struck_name}",
+        f"{nearer.mean():.0%} of {struck_name}'s samples lie nearer to {reference_name} after inverting them; "
+        f"told apart with accuracy {before.accuracy:.2f} as they are, {then}",
     )
 
 
-def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[float, float, float, float]:
+def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[tuple[float, float, float], float, np.ndarray]:
     """How much more often `samples` than `reference`'s own are nearer to `reference` after inversion.
 
-    The difference of the shares, its interval, and the median ratio of distances of the samples that are nearer.
+    The difference of the shares with its interval, the median ratio of distances of the samples that are nearer, and
+    which ones are: [n] of bool.
     """
     flat_reference, flat = reference.reshape(len(reference), -1), samples.reshape(len(samples), -1)
     ratios = _distance_ratios(flat, flat_reference, same=False)
     own = _distance_ratios(flat_reference, flat_reference, same=True)
-    nearer = ratios[ratios < 1]
-    difference = difference_of_shares(len(nearer), len(ratios), int((own < 1).sum()), len(own))
-    return *difference, float(np.median(nearer)) if len(nearer) else 1.0
+    nearer = ratios < 1
+    difference = difference_of_shares(int(nearer.sum()), len(ratios), int((own < 1).sum()), len(own))
+    return difference, float(np.median(ratios[nearer])) if nearer.any() else 1.0, nearer
 
 
 def _distance_ratios(samples: np.ndarray, reference: np.ndarray, same: bool) -> np.ndarray:

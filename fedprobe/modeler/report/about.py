@@ -9,6 +9,7 @@ from fedprobe.modeler.epsilon_plot import epsilon_curves
 from fedprobe.modeler.report.charts import Chart, epsilon_chart
 from fedprobe.modeler.report.reproduce import command_of
 from fedprobe.modeler.report.verdict import Opened
+from fedprobe.modeler.word_table import is_word_table
 from fedprobe.models.stored import StoredError
 from fedprobe.privacy.accountants import CannotAccount
 from fedprobe.privacy.statement import PrivacyStatement, figure
@@ -61,7 +62,7 @@ def about(opened: Opened, statement: PrivacyStatement) -> About:
         training = config["training"]
         rule = run.rule
         facts = [
-            ("makes", f"{_KINDS[opened.kind]}, trained by fedprobe {config['command']}"),
+            _makes(opened),
             ("cohort", f"{rule.criterion}: {rule.says()}"),
             *([("users", _count(config["cohort"]))] if config["cohort"].get("count") is not None else []),
             ("shown", f"after round {opened.round} of {training['rounds']}"),
@@ -116,6 +117,13 @@ def ledger_row(opened: Opened) -> LedgerRow:
         raise StoredError(
             f"{opened.run.path / 'privacy.json'} does not hold the ledger's totals; train again"
         ) from error
+
+
+def _makes(opened: Opened) -> tuple[str, str]:
+    command = f"fedprobe {opened.run.config['command']}"
+    if is_word_table(opened.run):
+        return "holds", f"words that many users have, released once by {command} --method one-round"
+    return "makes", f"{_KINDS[opened.kind]}, trained by {command}"
 
 
 def _count(cohort: dict) -> str:

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedprobe import __version__
-from fedprobe.errors import RequestError
 from fedprobe.modeler.comparison import kind_of, names_of, primary_of
 from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.report.about import About, LedgerRow, Plan, about, ledger_row, plans
 from fedprobe.modeler.report.images import ImagesSection, image_sections
 from fedprobe.modeler.report.reproduce import report_command
-from fedprobe.modeler.report.text import SentencesSection, WordsSection, sentences_sections, words_section
+from fedprobe.modeler.report.text import SentencesSection, sentences_sections, words_sections
 from fedprobe.modeler.report.verdict import Opened
+from fedprobe.modeler.report.words import WordsSection
 from fedprobe.modeler.sampling import open_sampler
 from fedprobe.modeler.text_sampling import open_text_sampler
-from fedprobe.modeler.word_table import is_word_table
+from fedprobe.modeler.word_table import is_word_table, open_word_table
 from fedprobe.models.classifier import Classifier
 from fedprobe.models.primary import load_primary
 from fedprobe.privacy.statement import MEANINGFUL_EPSILON, PrivacyStatement
@@ -111,7 +111,7 @@ def make_report(
     if of["images"]:
         sections += image_sections(of["images"], _primary(primary, of["images"][0].run), count, seed)
     if of["words"]:
-        sections.append(words_section(of["words"], count, top, seed))
+        sections += words_sections(of["words"], count, top, seed)
     if of["sentences"]:
         sections += sentences_sections(of["sentences"], count, seed)
     return Report(
@@ -132,10 +132,9 @@ def _opened(path: Path) -> Opened:
         return Opened(run, run.load(checkpoint)[1], path, "classifier", None)
     kind = kind_of(run)
     if is_word_table(run):
-        raise RequestError(
-            f"{path} released words once, which the report does not show yet; see: fedprobe sample {path}"
-        )
-    sampler = open_sampler(path) if kind == "images" else open_text_sampler(path)
+        sampler = open_word_table(path)
+    else:
+        sampler = open_sampler(path) if kind == "images" else open_text_sampler(path)
     return Opened(run, sampler.round, path, kind, sampler)
 
 

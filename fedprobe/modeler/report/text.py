@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedprobe.modeler.comparison import ComparisonError
-from fedprobe.modeler.printable import visible
 from fedprobe.modeler.report.charts import Chart, oov_chart
+from fedprobe.modeler.report.released import released_section
 from fedprobe.modeler.report.verdict import Opened, Verdict
+from fedprobe.modeler.report.words import PROBABILITY, WordList, WordsSection, cut, shown_word
 from fedprobe.modeler.text_comparison import SHOWN_SENTENCES, ComparedWord, compare_sentences, compare_words
 from fedprobe.modeler.text_sampling import (
     DRAWN_SENTENCES,
@@ -18,34 +19,9 @@ from fedprobe.modeler.text_sampling import (
     oov_by_position,
     top_words,
 )
+from fedprobe.modeler.word_table import WordTable
 
-_LONGEST = 120
 _MOST_DECIMALS = 4
-PROBABILITY = "joint probability, 1e-3"
-
-
-@dataclass(frozen=True)
-class WordList:
-    """A run's words, best first, each with its figure; `heading` says what that is, here the exact joint probability.
-
-    A run whose words carry another figure, such as noised counts of users, is a list with another heading.
-    """
-
-    name: str
-    heading: str
-    rows: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class WordsSection:
-    """Each run's most probable words, those that rose from the first run to the last, and what was tested."""
-
-    lists: Sequence[WordList]
-    risen_headings: Sequence[str]
-    risen: Sequence[Sequence[str]]
-    verdicts: Sequence[Verdict]
-    note: str | None
-    kind: str = "words"
 
 
 @dataclass(frozen=True)
@@ -61,7 +37,18 @@ class SentencesSection:
     kind: str = "sentences"
 
 
-def words_section(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> WordsSection:
+def words_sections(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> list[WordsSection]:
+    """Tables of released words and models of words, apart where there are two of each to be held against each other."""
+    tables = [one for one in opened if isinstance(one.sampler, WordTable)]
+    models = [one for one in opened if one not in tables]
+    if not tables:
+        return [_words(models, count, top, seed)]
+    released = [tables, models] if min(len(tables), len(models)) > 1 else [opened]
+    sections = [released_section(released[0], count or DRAWN_WORDS, top, seed)]
+    return sections + [_words(group, count, top, seed) for group in released[1:]]
+
+
+def _words(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> WordsSection:
     """Models of words: as `compare_words` has them, or where that cannot be, each one alone and why."""
     names = [one.name for one in opened]
     count = count or DRAWN_WORDS
@@ -76,7 +63,7 @@ def words_section(opened: Sequence[Opened], count: int | None, top: int, seed: i
                 [(word.word, word.probabilities[side]) for word in ranked] for side, ranked in enumerate(result.top)
             ]
             risen = [
-                [_word(word.word), *figures, f"{word.log_ratio:+.1f}"]
+                [shown_word(word.word), *figures, f"{word.log_ratio:+.1f}"]
                 for word, figures in zip(result.risen, _aligned(result.risen), strict=True)
             ]
             verdict = Verdict("words", names[0], names[-1], result.two_sample, result.findings)
@@ -132,7 +119,7 @@ def _shown(
     for name, profile in zip(names, profiles, strict=True):
         low, high = profile.overall_interval
         rates.append((name, f"{profile.overall:.2%} ± {(high - low) / 2:.2%}"))
-    lines = [[_cut(" ".join(sentence)) for sentence in some] for some in sentences]
+    lines = [[cut(" ".join(sentence)) for sentence in some] for some in sentences]
     return SentencesSection(names, rates, oov_chart(names, profiles), lines, verdicts, note)
 
 
@@ -142,7 +129,7 @@ def _not_compared(error: ComparisonError) -> str:
 
 def _list(name: str, words: Sequence[tuple[str, float]]) -> WordList:
     figures = _thousandths([probability for _, probability in words])
-    return WordList(name, PROBABILITY, [(_word(word), one) for (word, _), one in zip(words, figures, strict=True)])
+    return WordList(name, PROBABILITY, [(shown_word(word), one) for (word, _), one in zip(words, figures, strict=True)])
 
 
 def _aligned(risen: Sequence[ComparedWord]) -> list[list[str]]:
@@ -158,11 +145,3 @@ def _thousandths(probabilities: Sequence[float]) -> list[str]:
     least = min((value for value in values if value > 0), default=1.0)
     decimals = min(_MOST_DECIMALS, max(0, 2 - math.floor(math.log10(least))))
     return [f"{value:.{decimals}f}" if value >= 10**-decimals or not value else f"{value:.0e}" for value in values]
-
-
-def _word(word: str) -> str:
-    return _cut(visible(word))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"

@@ -28,12 +28,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was tested between two runs: the healthy one `a`, or the one before, and `b`."""
+    """What was tested between two runs: the healthy one `a`, or the one before, and `b`.
+
+    `two_sample` is None where they are no samples, but released words.
+    """
 
     kind: str
     a: str
     b: str
-    two_sample: TwoSample
+    two_sample: TwoSample | None
     findings: Sequence[Finding]
 
     @property

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from fedprobe.modeler.comparison import compare
 from fedprobe.modeler.report.content import make_report
@@ -10,10 +11,12 @@ from fedprobe.modeler.report.page import render
 from fedprobe.modeler.sampling import open_sampler
 from fedprobe.modeler.text_comparison import compare_words
 from fedprobe.modeler.text_sampling import open_text_sampler
+from fedprobe.modeler.word_table import open_word_table
 from fedprobe.models.classifier import Classifier, ClassifierConfig
 from fedprobe.models.gan import GanConfig
 from fedprobe.models.stored import StoredError
 from fedprobe.models.vocabulary import OOV, Bytes, Vocabulary
+from fedprobe.privacy.partition_selection import ReleasedWords
 from fedprobe.runs import Run, RunError
 
 A, B, BLANK = b"ab "
@@ -88,6 +91,78 @@ def test_words_say_what_compare_says(words):
     assert float(section.lists[0].rows[0][1]) == pytest.approx(1000 * result.top[0][0].probabilities[0], abs=0.01)
     assert [row[0] for row in section.risen] == [word.word.replace(" ", "␣") for word in result.risen]
     assert [finding for finding, _ in report.findings] == list(result.findings) != []
+
+
+@pytest.fixture
+def released(tmp_path, reported):
+    """A function that makes a run which released these words with these noised counts."""
+
+    def make(name, counts):
+        plan = {"words_per_user": 4, "noise_multiplier": 1.5, "threshold_delta": 5e-7}
+        run = Run.create(tmp_path / name, {"architecture": {}}, {})
+        table = ReleasedWords(tuple(counts), tuple(counts.values()))
+        run.checkpoint(1, {"words": torch.from_numpy(table.to_bytes())})
+        run = reported(run, 0.0, command="train-charlm", method="one-round")
+        config = run.config
+        (run.path / "config.json").write_text(json.dumps(config | {"training": config["training"] | plan}))
+        return run.path
+
+    return make
+
+
+def test_released_words_have_their_counts_with_intervals_and_what_rose(released):
+    paths = [released("before", {"patch": 40.0}), released("after", {"this patch": 60.0, "patch": 41.0})]
+    report = make_report(paths, top=1)
+    (section,) = report.sections
+    margin = 1.96 * 1.5
+    assert [list(one.rows) for one in section.lists] == [
+        [("patch", f"40.0 ± {margin:.1f}")],
+        [("this␣patch", f"60.0 ± {margin:.1f}")],
+    ]
+    threshold = open_word_table(paths[0]).threshold
+    assert f"2 words were released, above a threshold of {threshold:.1f}" in section.lists[1].note
+    ((word, before, after, least),) = section.risen
+    assert (word, before, after) == ("this␣patch", f"≤ {threshold:.1f}", "60.0")
+    assert float(least) == pytest.approx(60 - threshold - margin * 2**0.5, abs=0.1)
+    assert [finding.name for finding, _ in report.findings] == ["joined-tokens"]
+    page = render(report)
+    assert "released once" in dict(report.runs[0].facts)["holds"] and "noised count" in page
+    assert "held out" not in page, "released words are no samples to test"
+
+
+def test_a_table_without_words_alone_and_one_beside_a_model(released, words):
+    (section,) = make_report([released("before", {})]).sections
+    assert section.verdicts == [] and "held against nothing" in section.note
+    assert section.lists[0].note.startswith("No word was released")
+    (both,) = make_report([words("model"), released("after", {"a a": 60.0})], count=400, top=3).sections
+    assert [one.heading for one in both.lists] == ["joint probability, 1e-3", "noised count"]
+    assert both.risen == []
+
+
+def test_two_tables_and_two_models_are_compared_apart(released, words):
+    paths = [words("a"), released("b", {}), words("c", JOINED), released("d", {"a a": 60.0})]
+    tables, models = make_report(paths, count=2000, top=3).sections
+    assert [one.name for one in tables.lists] == ["b", "d"] and tables.verdicts[0].two_sample is None
+    assert [one.name for one in models.lists] == ["a", "c"] and models.verdicts[0].two_sample.differ
+
+
+def test_what_tells_runs_apart_is_shown_where_they_differ(images):
+    path = images("a")
+    (section,) = make_report([path, images("b", 9), path], count=60).sections
+    assert [verdict.two_sample.differ for verdict in section.verdicts] == [True, False]
+    (told,) = section.telling
+    assert (told.a, told.b) == (section.verdicts[0].a, section.verdicts[0].b)
+    assert [len(row.images) for row in told.rows] == [len(row.counterparts) for row in told.rows] == [8, 8]
+    assert [len(dots.points) for dots in told.map.sets] == [60, 60]
+
+
+def test_a_run_of_several_rounds_is_a_film_strip_but_not_one_round_of_it(images):
+    path = images("a", rounds=tuple(range(1, 10)))
+    (section,) = make_report([path, path / "checkpoints" / "round_000001"], count=40).sections
+    (strip,) = section.strips
+    rounds = [round for round, _ in strip.rounds]
+    assert len(rounds) == 6 and (rounds[0], rounds[-1]) == (1, 9)
+    assert strip.rounds[-1][1] == section.galleries[0].images[:12], "the same latents as in the gallery"
 
 
 def test_sentences_of_one_vocabulary_are_compared_with_each_other_alone(sentences):

@@ -17,10 +17,12 @@ from fedprobe.modeler.printable import one_line
 from fedprobe.modeler.report.about import About, LedgerRow, Plan
 from fedprobe.modeler.report.charts import Chart, Point, Series, Tick
 from fedprobe.modeler.report.content import Report
-from fedprobe.modeler.report.images import Gallery, ImagesSection
+from fedprobe.modeler.report.images import FilmStrip, Gallery, ImagesSection, Shown, TellingRow
 from fedprobe.modeler.report.page import render, write_report
-from fedprobe.modeler.report.text import SentencesSection, WordList, WordsSection
+from fedprobe.modeler.report.scatter import Dots, Scatter
+from fedprobe.modeler.report.text import SentencesSection
 from fedprobe.modeler.report.verdict import Opened, Verdict
+from fedprobe.modeler.report.words import WordList, WordsSection
 from fedprobe.modeler.two_sample import TwoSample
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.statement import state
@@ -82,6 +84,8 @@ def report_of(word: str) -> Report:
         [["1", word]],
     )
     statement = state(SampledGaussian(0.25, 0.1, 2), users_per_round=4, population=40, accountant="rdp", runs=[word])
+    places = Scatter([Dots(word, [("1.0", "2.0")])] * 2, 20)
+    words = WordList(word, word, [(word, word)], word)
     verdicts = [
         Verdict(kind, word, word, TwoSample(0.9, 0.0001, 100), [finding] if kind == "images" else [])
         for kind in ("images", "words", "sentences")
@@ -91,9 +95,18 @@ def report_of(word: str) -> Report:
         statement,
         [
             ImagesSection(
-                [Gallery(word, word, [PICTURE, PICTURE], 28)] * 2, ["run", word], [[word, word]], verdicts[:1], word
+                [Gallery(word, word, [PICTURE, PICTURE], 28)] * 2,
+                ["run", word],
+                [[word, word]],
+                verdicts[:1],
+                word,
+                [word],
+                [
+                    Shown(word, word, [TellingRow(word, word, [PICTURE], [PICTURE])] * 2, places),
+                ],
+                [FilmStrip(word, [(1, [PICTURE]), (2, [PICTURE])])],
             ),
-            WordsSection([WordList(word, word, [(word, word)])], ["word", word], [[word, word]], verdicts[1:2], word),
+            WordsSection([words], ["word", word], [[word, word]], verdicts[1:2], word, word, word),
             SentencesSection([word], [(word, word)], chart, [[word]], verdicts[2:], word),
         ],
         [

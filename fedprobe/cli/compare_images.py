@@ -1,0 +1,127 @@
+"""What `fedprobe compare` shows of generators of images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedprobe.cli.output import Output
+
+# Grids a row in the picture.
+_ACROSS = 4
+_FIGURES = (("mean_ink", "mean ink"), ("contrast", "contrast"), ("confidence", "confidence"))
+
+
+def images(
+    out: Output, paths: Sequence[Path], primary: Path | None, count: int, file: Path, seed: int, telling: bool
+) -> dict:
+    """Hold generators against the first of them, show it, draw `file`, and return its JSON."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedprobe.cli.compare import Tested, verdict
+    from fedprobe.modeler import comparison
+    from fedprobe.modeler.pictures import grid, map_of, save_png
+    from fedprobe.modeler.sampling import open_sampler
+    from fedprobe.modeler.telling import telling as telling_of
+    from fedprobe.models.primary import load_primary
+
+    samplers = [open_sampler(path) for path in paths]
+    folder = primary or comparison.primary_of(samplers[0].run)
+    model = load_primary(folder)[0] if folder is not None else None
+    results = comparison.compare_all(samplers, model, count, seed)
+    sides = [results[0].a, *(result.b for result in results)]
+    grids = [grid(side.shown, 8) for side in sides]
+    differs = comparison.most_different(results)
+    told = telling_of(differs.a.drawn, differs.b.drawn, seed=seed) if differs.two_sample.differ else None
+    if told is not None:
+        grids += [None] * (-len(grids) % min(_ACROSS, len(grids)))
+        for side in (told.a, told.b):
+            grids.append(grid(_beside(side.samples, side.counterparts), 8))
+        grids.append(map_of((told.map_a, told.map_b), grids[0].shape[1]))
+    blank = grids[0] * 0 + 0.5
+    save_png(file, [blank if one is None else one for one in grids], across=min(_ACROSS, len(sides)))
+    _panes(out, [side.name for side in sides], [side.shown for side in sides])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for side, sampler in zip(sides, samplers, strict=True):
+        table.add_column(Text(f"{side.name}\n({sampler.run.rule.criterion})"))
+    for key, words in _FIGURES:
+        if key in sides[0].figures:
+            table.add_row(words, *(side.figures[key].says() if key in side.figures else "" for side in sides))
+    if any(side.class_mix for side in sides):
+        mixes = (comparison.likeliest(side.class_mix) if side.class_mix else "" for side in sides)
+        table.add_row("likeliest classes", *mixes)
+    out.print(table)
+    for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
+        out.row("", "")
+        out.row("samples", caution)
+    if told is not None:
+        _say_telling(out, differs, told, telling)
+    pairs = [Tested(one.a.name, one.b.name, one.two_sample, one.findings) for one in results]
+    said = verdict(out, "images", pairs)
+    return {
+        "runs": [
+            {
+                "run": str(sampler.run.path),
+                "given": str(path),
+                "kind": "images",
+                "round": side.round,
+                "cohort": sampler.run.rule.to_json(),
+                **{key: figure.to_json() for key, figure in side.figures.items()},
+                "class_mix": side.class_mix and [figure.to_json() for figure in side.class_mix],
+            }
+            for side, sampler, path in zip(sides, samplers, paths, strict=True)
+        ],
+        "samples": count,
+        **said,
+        "file": str(file),
+    }
+
+
+def film(out: Output, paths: Sequence[Path], run: Path, file: Path, seed: int) -> dict:
+    """Show checkpoints of one run, a row each, all of the same latents; draw `file`, and return its JSON."""
+    from fedprobe.modeler.film_strip import FRAMES, film_strip
+    from fedprobe.modeler.pictures import grid, in_terminal, save_png
+    from fedprobe.runs import find
+
+    strips = film_strip(paths, seed=seed)
+    save_png(file, [grid(strip.images, FRAMES) for strip in strips], across=1)
+    for strip in strips:
+        out.row("round", str(strip.round))
+        out.print(in_terminal(out.stdout, [strip.images], rows=1))
+    rule = find(run)[0].rule.to_json()
+    rounds = [
+        {"run": str(find(path)[0].path), "given": str(path), "kind": "images", "round": strip.round, "cohort": rule}
+        for path, strip in zip(paths, strips, strict=True)
+    ]
+    return {"runs": rounds, "findings": [], "file": str(file)}
+
+
+def _panes(out: Output, names: Sequence[str], shown: Sequence) -> None:
+    """Grids side by side, as many as fit; where they take more than one row, each row under its names."""
+    from fedprobe.modeler.pictures import in_terminal, panes_across
+
+    across = panes_across(out.stdout, shown[0])
+    for start in range(0, len(shown), across):
+        if len(shown) > across:
+            out.row("", ", ".join(names[start : start + across]))
+        out.print(in_terminal(out.stdout, shown[start : start + across]))
+
+
+def _say_telling(out: Output, differs, told, shown: bool) -> None:
+    from fedprobe.modeler.pictures import in_terminal
+
+    names = (differs.a.name, differs.b.name)
+    out.row("", "")
+    out.row("telling", f"in the picture below: what is most typical of {names[0]}, then of {names[1]}, each above the")
+    out.row("", f"nearest on the other side; a map of all samples, {names[0]} black, {names[1]} white")
+    if shown:
+        for name, side in zip(names, (told.a, told.b), strict=True):
+            out.row("", f"typical of {name}, and the nearest of the other")
+            out.print(in_terminal(out.stdout, [side.samples, side.counterparts], rows=1))
+
+
+def _beside(samples, counterparts):
+    """Samples in one row, and their counterparts in the row below."""
+    import numpy as np
+
+    return np.concatenate([samples, counterparts])

@@ -5,8 +5,8 @@ LOOKED_FOR = {
     "images": ("inversion",),
     "words": (
         *("joined-tokens", "invisible-characters", "encoding-damage", "markup-left", "placeholders", "script-shift"),
-        *("case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split", "truncation"),
-        *("letters-changed", "words-appeared", "words-vanished"),
+        *("language-shift", "case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split"),
+        *("truncation", "letters-changed", "words-appeared", "words-vanished"),
     ),
     "sentences": ("oov-by-position",),
 }

@@ -141,7 +141,8 @@ def corrupt(
     out: Annotated[Path, typer.Argument(help="The file or folder to write the struck copies to.")],
     bug: Annotated[str, typer.Option(help="What to rehearse, as join-first-tokens; an unknown name lists all.")],
     users: Annotated[
-        float | None, typer.Option(help="Bugs of images: the share of users that it strikes [default: 0.5].")
+        float | None,
+        typer.Option(help="Images: the share of users that it strikes [default: 0.5 of invert-pixels, 1 of others]."),
     ] = None,
     sentences: Annotated[
         float | None, typer.Option(help="Bugs of text: the share of all sentences that it strikes [default: 0.1].")
@@ -174,7 +175,7 @@ def corrupt(
     dataset = open_dataset([source], record, text=text_format(context, column, tokenizer))
     if bug in USER_BUGS:
         of, noun = len(dataset), "users"
-        files, struck = corrupt_users(dataset, out, bug, 0.5 if users is None else users, seed, record)
+        files, struck = corrupt_users(dataset, out, bug, users, seed, record)
     else:
         noun = "sentences"
         share = 0.1 if sentences is None else sentences

@@ -27,8 +27,8 @@ class DataError(FedprobeError):
 class ShardIndex:
     """What one shard holds: its users, how many examples each has, and the schema of all.
 
-    Images: `shape` (C, H, W), `dtype`, `labelled`. Text: `columns`, the names of its columns of text. `packed`: it is
-    not in TFF's layout but in that of `packed.py`.
+    Images: `shape` (C, H, W), `dtype`, `labelled`. Text: `columns`, the names of its columns of text. `offsets`
+    [users + 1]: where each user's rows begin in a packed shard; None in TFF's layout.
     """
 
     path: Path
@@ -38,7 +38,12 @@ class ShardIndex:
     dtype: str = "float32"
     labelled: bool = False
     columns: tuple[str, ...] = ()
-    packed: bool = False
+    offsets: np.ndarray | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is a packed shard."""
+        return self.offsets is not None
 
     @property
     def kind(self) -> str:

@@ -66,34 +66,35 @@ class PackedUser:
 
     group: h5py.Group
     row: int
+    start: int
+    stop: int
 
     def __getitem__(self, name: str) -> _Rows:
-        start, stop = self._bounds("offsets")
         if name in ("pixels", "label"):
-            return _Rows(self.group[name], start, stop)
+            return _Rows(self.group[name], self.start, self.stop)
         column = self.group["text"][name]
-        return _Rows(column["bytes"], start, stop, column["offsets"])
+        return _Rows(column["bytes"], self.start, self.stop, column["offsets"])
 
     @property
     def attrs(self) -> dict[str, object]:
-        start, stop = self._bounds("attribute_offsets")
+        start, stop = self._attribute_bounds()
         return json.loads(self.group["attributes"][start:stop].tobytes() or b"{}")
 
     @property
     def parent(self) -> SimpleNamespace:
         return SimpleNamespace(attrs=self.group.attrs)
 
-    def _bounds(self, name: str) -> list[int]:
+    def _attribute_bounds(self) -> list[int]:
         try:
-            return self.group[name][self.row : self.row + 2].tolist()
+            return self.group["attribute_offsets"][self.row : self.row + 2].tolist()
         except OSError:
             name = Path(self.group.file.filename).name
             raise DataError(f"{name} is damaged: some of its data cannot be read") from None
 
 
-def packed_user(file: h5py.File, row: int) -> PackedUser:
-    """The user at a row of an open packed shard."""
-    return PackedUser(file["packed"], row)
+def packed_user(file: h5py.File, shard: ShardIndex, row: int) -> PackedUser:
+    """The user at a row of an open packed shard with index `shard`."""
+    return PackedUser(file["packed"], row, *shard.offsets[row : row + 2].tolist())
 
 
 def packed_index(path: Path) -> ShardIndex | None:
@@ -119,14 +120,14 @@ def _index(path: Path, group: h5py.Group) -> ShardIndex:
         raise DataError(f"{path.name} is damaged: its users and offsets do not belong together; pack it again")
     examples = np.diff(offsets)
     if not len(users):
-        return ShardIndex(path, Ids(users), examples, labelled=True, packed=True)
+        return ShardIndex(path, Ids(users), examples, labelled=True, offsets=offsets)
     if "text" in group:
         columns = own(group, "text")
         for name in columns:
             flat, rows = own(columns[name], "bytes"), own(columns[name], "offsets")
             if flat.dtype != np.uint8 or not _increasing(rows[...], total, len(flat)):
                 raise DataError(f"{path.name} is damaged: a column and its offsets differ in length; pack it again")
-        return ShardIndex(path, Ids(users), examples, (1, 0, 0), "text", False, tuple(sorted(columns)), packed=True)
+        return ShardIndex(path, Ids(users), examples, (1, 0, 0), "text", False, tuple(sorted(columns)), offsets=offsets)
     pixels = own(group, "pixels")
     label = own(group, "label") if "label" in group else None
     if pixels.ndim not in (3, 4) or pixels.dtype not in (np.float32, np.uint8):
@@ -137,7 +138,7 @@ def _index(path: Path, group: h5py.Group) -> ShardIndex:
         raise DataError(f"{path.name}: `label`, `pixels` and offsets of different lengths; pack it again")
     height, width, channels = (*pixels.shape[1:], 1)[:3]
     shape = channels, height, width
-    return ShardIndex(path, Ids(users), examples, shape, pixels.dtype.name, label is not None, packed=True)
+    return ShardIndex(path, Ids(users), examples, shape, pixels.dtype.name, label is not None, offsets=offsets)
 
 
 def _increasing(offsets: np.ndarray, users: int, total: int) -> bool:

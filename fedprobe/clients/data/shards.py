@@ -231,7 +231,7 @@ class FederatedDataset:
                 self._files.pop(next(iter(self._files))).close()
             self._files[handle] = open_file(shard.path)
         file = self._files[handle]
-        return packed_user(file, row) if shard.packed else file["examples"][shard.users[row]]
+        return packed_user(file, shard, row) if shard.packed else file["examples"][shard.users[row]]
 
 
 def open_dataset(

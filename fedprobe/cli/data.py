@@ -201,7 +201,7 @@ def pack(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pack shards into flat, compressed data sets that open and read fast.
+    """Pack shards into flat, compressed data sets: small files whose index opens fast.
 
     What is read from them is the same bit for bit: pixels become uint8 only if all are k / 255. The population's
     record is carried over. Other commands take packed shards as they take others; corrupt shards before packing them.

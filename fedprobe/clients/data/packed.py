@@ -1,4 +1,4 @@
-"""Packed shards: all users' examples in flat data sets with offsets, so that millions of users are read fast.
+"""Packed shards: all users' examples in flat data sets with offsets, so that an index of millions of users opens fast.
 
 Group `packed`: `users` [U], ids as bytes, sorted; `offsets` [U + 1], user i's rows; `attributes` and
 `attribute_offsets` [U + 1], a JSON object a user, as bytes. Images: `pixels` [N, H, W] or [N, H, W, C] and optionally

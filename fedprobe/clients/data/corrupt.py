@@ -144,7 +144,9 @@ def _prepared(dataset: FederatedDataset, out: Path, share: float, option: str) -
         raise RequestError(f"{option} is a share: between 0 and 1")
     if dataset.population is None:
         raise RequestError("these shards are not registered, so there is no place for the truth: run fedprobe init")
-    targets = _targets(dataset, out)
+    if any(shard.packed for shard in dataset.shards):
+        raise RequestError("these shards are packed: corrupt the shards that they were made of, then pack the copies")
+    targets = targets_of(dataset, out)
     for target in targets:
         require_new(target)
     return targets
@@ -194,7 +196,8 @@ def truth_of(population: Population, shard: Path) -> Path:
     return populations.folder_of(population, shard) / "truth" / f"{shard.name}.json"
 
 
-def _targets(dataset: FederatedDataset, out: Path) -> list[Path]:
+def targets_of(dataset: FederatedDataset, out: Path) -> list[Path]:
+    """What copies of the shards are called: `out` for one shard if it has a shard's suffix, else files in it."""
     if out.suffix in SUFFIXES:
         if len(dataset.shards) > 1:
             raise RequestError("several shards go to a folder: give OUT without a file suffix")

@@ -141,7 +141,8 @@ def corrupt(
     out: Annotated[Path, typer.Argument(help="The file or folder to write the struck copies to.")],
     bug: Annotated[str, typer.Option(help="What to rehearse, as join-first-tokens; an unknown name lists all.")],
     users: Annotated[
-        float | None, typer.Option(help="Bugs of images: the share of users that it strikes [default: 0.5].")
+        float | None,
+        typer.Option(help="Images: the share of users that it strikes [default: 0.5 of invert-pixels, 1 of others]."),
     ] = None,
     sentences: Annotated[
         float | None, typer.Option(help="Bugs of text: the share of all sentences that it strikes [default: 0.1].")
@@ -174,7 +175,7 @@ def corrupt(
     dataset = open_dataset([source], record, text=text_format(context, column, tokenizer))
     if bug in USER_BUGS:
         of, noun = len(dataset), "users"
-        files, struck = corrupt_users(dataset, out, bug, 0.5 if users is None else users, seed, record)
+        files, struck = corrupt_users(dataset, out, bug, users, seed, record)
     else:
         noun = "sentences"
         share = 0.1 if sentences is None else sentences
@@ -189,6 +190,37 @@ def corrupt(
             "struck": struck,
             "files": [str(file) for file in files],
         }
+    )
+
+
+@app.command()
+def pack(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="IN", help="A shard, a folder of shards, or a glob.")],
+    out: Annotated[Path, typer.Argument(help="The file or folder to write the packed shards to.")],
+    record: Record = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pack shards into flat, compressed data sets: small files whose index opens fast.
+
+    What is read from them is the same bit for bit: pixels become uint8 only if all are k / 255. The population's
+    record is carried over. Other commands take packed shards as they take others; corrupt shards before packing them.
+
+    Example: fedprobe data pack shards/ packed/
+    """
+    from fedprobe.clients.data.packing import pack as pack_dataset
+    from fedprobe.clients.data.shards import open_dataset
+
+    output = Output(as_json, quiet)
+    dataset = open_dataset([source], record)
+    files, dtype = pack_dataset(dataset, out, record)
+    written = ", ".join(map(str, files)) if len(files) < 3 else f"{len(files)} shards in {out}"
+    output.row("pack", f"{len(dataset):,} users, {dtype}: {written}")
+    if dtype == "float32":
+        output.hint("the pixels stay float32: as uint8 they would not be the same")
+    output.object(
+        {"schema": "fedprobe.pack/1", "users": len(dataset), "dtype": dtype, "files": [str(file) for file in files]}
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from fedprobe.errors import FedprobeError
 from fedprobe.modeler.findings.finding import Finding
-from fedprobe.modeler.findings.inversion import inversion
+from fedprobe.modeler.image_causes import findings
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.modeler.two_sample import TwoSample, two_sample_test
 from fedprobe.models.classifier import Classifier, predict
@@ -116,12 +116,11 @@ def compare(
     if a.caution or b.caution:
         primary = None
     a_name, b_name = names or names_of([a, b])
-    found = [inversion(drawn[0], drawn[1], a_name, b_name)]
     return Comparison(
         _side(a, a_name, drawn[0], primary, seed),
         _side(b, b_name, drawn[1], primary, seed),
         two_sample_test(drawn[0], drawn[1]),
-        sorted(filter(None, found), key=lambda finding: -finding.strength),
+        findings(a, b, drawn, (a_name, b_name), seed),
     )
 
 

@@ -18,12 +18,21 @@ from fedprobe.runs import Run, find
 
 
 @dataclass(frozen=True)
+class Release:
+    """What a one-round run released [P], and the standard deviation of the noise on each entry."""
+
+    vector: torch.Tensor
+    noise: float
+
+
+@dataclass(frozen=True)
 class ImageSampler:
-    """The generator of one checkpoint of a run; `sample_images` draws from it."""
+    """The generator of one checkpoint of a run; `sample_images` draws from it. `release`: what one round released."""
 
     run: Run
     round: int
     generator: nn.Module
+    release: Release | None = None
 
     @property
     def latent_size(self) -> int:
@@ -60,7 +69,10 @@ def open_sampler(path: Path) -> ImageSampler:
     tensors, round = run.load(checkpoint)
     try:
         networks = (EmbeddingConfig if method == "one-round" else GanConfig)(**config)
-        return ImageSampler(run, round, generator_of(networks, tensors))
+        release = None
+        if isinstance(networks, EmbeddingConfig):
+            release = Release(tensors["released"], float(run.config["training"]["noise_multiplier"]))
+        return ImageSampler(run, round, generator_of(networks, tensors), release)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StoredError(f"{run.path} does not hold the generator that it describes; train again") from error
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fedprobe.models.image_details import DETAILS_NORM, Details, cosines
 from fedprobe.models.pen_strokes import pen_strokes
 
 # Shapes: n images, C channels (1), H x W pixels in [0, 1], K classes, D coordinates, P the vector's length.
@@ -27,7 +28,9 @@ from fedprobe.models.pen_strokes import pen_strokes
 FRAME = 6
 _FRAME_SCALE = (4.0, 28.0, 28.0, 5.0, 5.0, 5.0)
 _FRAME_LOWEST = (0.0, -0.2, -0.2, -0.8, -0.5, -0.5)
-_FRAME_HIGHEST = (0.5, 0.2, 0.2, 0.8, 0.5, 0.5)
+_FRAME_HIGHEST = (0.9, 0.2, 0.2, 0.8, 0.5, 0.5)
+# A ground that the rest is no further from on average has no strokes: what it is closer to decides.
+_NO_STROKES = 1e-4
 _FRAME_FREQUENCY = 1.5
 # Width and height of a usual glyph as standard deviations of its ink, in images' sides.
 _USUAL_SIZE = (0.14, 0.19)
@@ -61,11 +64,21 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What single images are summed up as: light strokes on dark [n] (bool), emphasised coordinates [n, D], details."""
+
+    dark: Tensor
+    coordinates: Tensor
+    details: Tensor | None
+
+
+@dataclass(frozen=True)
 class EmbeddingConfig:
     """The feature map for images of `height` x `width` x `channels`.
 
     `classes` None: labels are not looked at. `coefficients` of the cosine transform are kept, lowest frequencies
-    first. Raises ValueError for numbers that make no sense.
+    first. `details`: pixels as they lie, their grey values and frequencies are part of it (`models/image_details.py`);
+    runs of before 0.6 have none. Raises ValueError for numbers that make no sense.
     """
 
     height: int
@@ -73,6 +86,7 @@ class EmbeddingConfig:
     channels: int = 1
     classes: int | None = None
     coefficients: int = 144
+    details: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 8 or self.channels != 1:
@@ -97,9 +111,10 @@ class EmbeddingConfig:
         return FRAME + self.coefficients
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """How long the blocks are: polarities, shares, means, products."""
-        return 2, self.cells, self.cells * self.coordinates, self.coordinates * (self.coordinates + 1) // 2
+    def sizes(self) -> tuple[int, ...]:
+        """How long the blocks are: polarities, shares, means, products, and details if there are any."""
+        blocks = 2, self.cells, self.cells * self.coordinates, self.coordinates * (self.coordinates + 1) // 2
+        return (*blocks, self.detailed.length) if self.details else blocks
 
     @property
     def length(self) -> int:
@@ -108,8 +123,18 @@ class EmbeddingConfig:
 
     @property
     def polarity_norm(self) -> float:
-        """The norm that the shares of both polarities have at most; the other blocks have the rest."""
+        """The norm that the shares of both polarities have at most."""
         return _POLARITY_NORMS[self.classes is not None]
+
+    @property
+    def rest_norm(self) -> float:
+        """The norm of shares, means and products: what polarities and details leave of 1."""
+        return math.sqrt(1 - self.polarity_norm**2 - (DETAILS_NORM**2 if self.details else 0.0))
+
+    @cached_property
+    def detailed(self) -> Details:
+        """The feature map of details."""
+        return Details(self.height, self.width)
 
     @property
     def scales(self) -> tuple[float, float, float]:
@@ -131,7 +156,7 @@ class EmbeddingConfig:
     @cached_property
     def basis(self) -> Tensor:
         """The cosine transform's basis images [D - 6, H * W], orthonormal."""
-        rows, columns = _cosines(self.height), _cosines(self.width)
+        rows, columns = cosines(self.height), cosines(self.width)
         frequencies = [divmod(int(place), self.width) for place in self._order[1]]
         return torch.stack([torch.outer(rows[i], columns[j]).flatten() for i, j in frequencies])
 
@@ -160,10 +185,7 @@ class EmbeddingConfig:
         return torch.cat([dark for dark, _ in batches]), torch.cat([coordinates for _, coordinates in batches])
 
     def _coordinates_of(self, images_nCHW: Tensor) -> tuple[Tensor, Tensor]:
-        background = _background(images_nCHW)
-        dark = background < 0.5
-        # Strokes are positive on either ground.
-        strokes = (background[:, None, None, None] - images_nCHW) * torch.where(dark, -1.0, 1.0)[:, None, None, None]
+        dark, background, strokes = strokes_of(images_nCHW)
         greyness = torch.where(dark, background, 1 - background)
         frame_n6 = torch.cat([greyness[:, None], _pose(strokes.mean(1).abs())], dim=1)
         canonical = _warped(strokes, frame_n6[:, 1:], to_canonical=True)
@@ -184,15 +206,28 @@ class EmbeddingConfig:
 
         Every user's direction counts alike; `Mechanism.contribution` bounds the norm, whatever is done here.
         """
-        count = len(images_nCHW)
+        return self.vector(self.features(images_nCHW), labels_n)
+
+    def features(self, images_nCHW: Tensor) -> Features:
+        """What `vector` needs to know of each image (float64)."""
         dark, coordinates = self.coordinates_of(images_nCHW)
-        coordinates = coordinates.double() * self.emphasis.to(coordinates.device)
-        cells = torch.zeros(count, dtype=torch.long, device=dark.device) if self.classes is None else labels_n
+        details = None
+        if self.details:
+            details = torch.cat([self.detailed.of(*strokes_of(batch)) for batch in images_nCHW.split(_AT_ONCE)])
+        return Features(dark, coordinates.double() * self.emphasis.to(coordinates.device), details)
+
+    def vector(self, features: Features, labels_n: Tensor | None) -> Tensor:
+        """`embed` of images with these features."""
+        count, coordinates = len(features.dark), features.coordinates
+        cells = torch.zeros(count, dtype=torch.long, device=features.dark.device) if self.classes is None else labels_n
         cells = functional.one_hot(cells, self.cells).double()
         blocks = cells.sum(0), (cells.T @ coordinates).flatten(), self.packed(coordinates.T @ coordinates)
         rest = torch.cat([block / count * scale for block, scale in zip(blocks, self.scales, strict=True)])
-        polarities = torch.stack([dark, ~dark]).double().mean(1) * self.polarity_norm
-        return torch.cat([polarities, rest / rest.norm() * math.sqrt(1 - self.polarity_norm**2)])
+        polarities = torch.stack([features.dark, ~features.dark]).double().mean(1) * self.polarity_norm
+        parts = [polarities, rest / rest.norm() * self.rest_norm]
+        if features.details is not None:
+            parts.append(self.detailed.weighted(features.details.mean(0)))
+        return torch.cat(parts)
 
     def packed(self, symmetric_DD: Tensor) -> Tensor:
         """The upper triangle as a vector of the same norm."""
@@ -207,12 +242,16 @@ class EmbeddingConfig:
         return upper + upper.triu(1).T
 
 
-def _cosines(size: int) -> Tensor:
-    """The orthonormal discrete cosine transform (type II) [frequencies, places]."""
-    place = torch.arange(size, dtype=torch.float64)
-    waves = torch.cos(math.pi * (place + 0.5) * place[:, None] / size) * math.sqrt(2 / size)
-    waves[0] /= math.sqrt(2)
-    return waves.float()
+def strokes_of(images_nCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether each image is light strokes on dark [n], how light its ground is [n], and its strokes [n, C, H, W].
+
+    Strokes are the difference from the ground, positive on either, whatever the ground's own grey is.
+    """
+    background = _background(images_nCHW)
+    above = images_nCHW.mean((1, 2, 3)) - background
+    dark = torch.where(above.abs() > _NO_STROKES, above > 0, background < 0.5)
+    sign = torch.where(dark, -1.0, 1.0)[:, None, None, None]
+    return dark, background, (background[:, None, None, None] - images_nCHW) * sign
 
 
 def _background(images_nCHW: Tensor) -> Tensor:

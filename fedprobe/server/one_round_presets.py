@@ -30,7 +30,8 @@ class OneRoundTraining:
     def networks(self, shape: tuple[int, int, int]) -> EmbeddingConfig:
         """The feature map for images of `shape` (C, H, W). Raises ValueError for what it cannot take."""
         channels, height, width = shape
-        return EmbeddingConfig(height, width, channels, self.classes, min(self.coefficients, height * width))
+        coefficients = min(self.coefficients, height * width)
+        return EmbeddingConfig(height, width, channels, self.classes, coefficients, details=True)
 
     def algorithm(self, config: EmbeddingConfig, seed: int, device: str) -> MeanEmbedding:
         """The one-round method; nothing in it is drawn, and the fit takes no accelerator."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fedprobe.clients.data.image_bugs import USER_BUGS
+from fedprobe.clients.data.image_bugs import USER_BUGS, UserBug
 
 
 def test_demo_shards_are_a_simulation_ready_to_use(fedprobe, tmp_path):
@@ -77,10 +77,10 @@ def test_without_its_record_a_shard_counts_as_private(fedprobe, tmp_path, write_
 def test_an_accident_inside_a_rehearsal_does_not_pass_for_a_usage_error(fedprobe, copied, monkeypatch):
     """A ValueError from deep inside may hold a value of the data: it has to reach the hook that withholds it."""
 
-    def crash(pixels):
+    def crash(pixels, stream):
         raise ValueError("secret pixel")
 
-    monkeypatch.setitem(USER_BUGS, "invert-pixels", crash)
+    monkeypatch.setitem(USER_BUGS, "invert-pixels", UserBug("", crash))
     with pytest.raises(ValueError, match="secret"):
         fedprobe("data", "corrupt", "shards", "struck", "--bug", "invert-pixels")
     assert not list((copied / "struck").glob("*.h5"))

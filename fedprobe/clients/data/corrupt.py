@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
+import numpy as np
 
-from fedprobe.clients.data.image_bugs import USER_BUGS
+from fedprobe.clients.data.image_bugs import USER_BUGS, UserBug
 from fedprobe.clients.data.index import DataError, ShardIndex, open_file
 from fedprobe.clients.data.shards import SUFFIXES, FederatedDataset, separator_of
 from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
@@ -25,17 +26,22 @@ SEPARATOR = "\t"
 
 
 def corrupt_users(
-    dataset: FederatedDataset, out: Path, bug: str, share: float, seed: int, record: Path | None = None
+    dataset: FederatedDataset, out: Path, bug: str, share: float | None, seed: int, record: Path | None = None
 ) -> tuple[list[Path], int]:
     """Copy `dataset`'s shards of images to `out`, with `bug` in all data of a random `share` of the users.
 
-    Exactly round(share * users) users are struck, the same ones for the same `seed`. `out` is a file if there is one
-    shard and it has a shard's suffix, else a folder. The record of the population is carried over.
+    Exactly round(share * users) users are struck, the same ones for the same `seed`; `share` None takes the bug's own.
+    A bug of labels may lose examples, but leaves a user one at least. `out` is a file if there is one shard and it has
+    a shard's suffix, else a folder. The record of the population is carried over.
     Returns the files written and the number of users struck. Raises RequestError if a file is there
     already or the shards are not registered, DataError if a shard is damaged or holds no images.
     """
     dataset.require_images()
-    targets = _prepared(dataset, out, share, "--users")
+    how = USER_BUGS[bug]
+    if how.labels is not None:
+        dataset.require_labels()
+    targets = _prepared(dataset, out, how.share if share is None else share, "--users")
+    share = how.share if share is None else share
     users = dataset.users
     ranked = sorted(range(len(users)), key=lambda user: key(seed, bug, users[user]))
     struck = {users[user] for user in ranked[: round(share * len(users))]}
@@ -44,10 +50,19 @@ def corrupt_users(
     ]
 
     def change(shard: ShardIndex, source: h5py.File, copy: h5py.File) -> None:
-        source.copy("examples", copy)
-        for user in struck.intersection(shard.users):
-            pixels = copy["examples"][user]["pixels"]
-            pixels[...] = USER_BUGS[bug](pixels[...])
+        if how.labels is None:
+            source.copy("examples", copy)
+            for user in struck.intersection(shard.users):
+                pixels = copy["examples"][user]["pixels"]
+                pixels[...] = how.struck(pixels[...], np.random.default_rng(key(seed, bug, "pixels", user)))
+            return
+        examples = copy.create_group("examples")
+        _copy_attributes(source["examples"], examples)
+        for user in shard.users:
+            if user in struck:
+                _relabel(source["examples"][user], examples.create_group(user), how)
+            else:
+                source["examples"].copy(user, examples)
 
     _write(dataset, targets, truths, change, record)
     return targets, len(struck)
@@ -100,6 +115,19 @@ def corrupt_sentences(
     return targets, sum(map(len, struck.values())), sentences
 
 
+def _relabel(source: h5py.Group, copy: h5py.Group, how: UserBug) -> None:
+    """A struck user's examples with other labels, without those that are lost; written anew, to leave no trace."""
+    _copy_attributes(source, copy)
+    labels = source["label"][...]
+    new = how.labels(labels.astype(np.int64))
+    kept = np.flatnonzero(new >= 0) if (new >= 0).any() else np.arange(min(1, len(labels)))
+    for name, data in source.items():
+        if name == "label":
+            copy.create_dataset(name, data=np.where(new >= 0, new, labels)[kept].astype(labels.dtype))
+        elif isinstance(data, h5py.Dataset) and data.shape[:1] == labels.shape:
+            copy.create_dataset(name, data=data[...][kept])
+
+
 def _separator(dataset: FederatedDataset, shard: ShardIndex, rows: dict[str, list[list[str]]]) -> str:
     """What no token of a struck shard holds: what separated them before, if that still does, or else a tab."""
     with open_file(shard.path) as file:
@@ -116,7 +144,9 @@ def _prepared(dataset: FederatedDataset, out: Path, share: float, option: str) -
         raise RequestError(f"{option} is a share: between 0 and 1")
     if dataset.population is None:
         raise RequestError("these shards are not registered, so there is no place for the truth: run fedprobe init")
-    targets = _targets(dataset, out)
+    if any(shard.packed for shard in dataset.shards):
+        raise RequestError("these shards are packed: corrupt the shards that they were made of, then pack the copies")
+    targets = targets_of(dataset, out)
     for target in targets:
         require_new(target)
     return targets
@@ -166,7 +196,8 @@ def truth_of(population: Population, shard: Path) -> Path:
     return populations.folder_of(population, shard) / "truth" / f"{shard.name}.json"
 
 
-def _targets(dataset: FederatedDataset, out: Path) -> list[Path]:
+def targets_of(dataset: FederatedDataset, out: Path) -> list[Path]:
+    """What copies of the shards are called: `out` for one shard if it has a shard's suffix, else files in it."""
     if out.suffix in SUFFIXES:
         if len(dataset.shards) > 1:
             raise RequestError("several shards go to a folder: give OUT without a file suffix")

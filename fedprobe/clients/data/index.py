@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -27,7 +27,8 @@ class DataError(FedprobeError):
 class ShardIndex:
     """What one shard holds: its users, how many examples each has, and the schema of all.
 
-    Images: `shape` (C, H, W), `dtype`, `labelled`. Text: `columns`, the names of its columns of text.
+    Images: `shape` (C, H, W), `dtype`, `labelled`. Text: `columns`, the names of its columns of text. `offsets`
+    [users + 1]: where each user's rows begin in a packed shard; None in TFF's layout.
     """
 
     path: Path
@@ -37,6 +38,12 @@ class ShardIndex:
     dtype: str = "float32"
     labelled: bool = False
     columns: tuple[str, ...] = ()
+    offsets: np.ndarray | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is a packed shard."""
+        return self.offsets is not None
 
     @property
     def kind(self) -> str:
@@ -44,20 +51,29 @@ class ShardIndex:
         return "text" if self.columns else "images"
 
 
-def indexed(path: Path, population: Population | None, record: Path | None) -> ShardIndex:
+def indexed(
+    path: Path,
+    population: Population | None,
+    record: Path | None,
+    packed: Callable[[Path], ShardIndex | None] = lambda path: None,
+) -> ShardIndex:
     """The index of the shard at `path`: the one kept beside it if the shard's size and time are the same, or a new one.
 
-    Without a population nothing is kept. Raises DataError where the shard's structure is not sound.
+    Without a population nothing is kept, nor is the index that `packed` makes of a shard in its layout. Raises
+    DataError where the shard's structure is not sound.
     """
     faults = fault_folder(path, population, record)
     if population is None:
-        return _index(path, faults, True)
+        return packed(path) or _index(path, faults, True)
     counted = population.kind == "simulation"
     name = f"{path.name}-{key(populations.name_of(path, record)):016x}.npz"
     cache = populations.folder_of(population, path, record) / "index" / name
     kept = _kept(cache, path)
     if kept is not None:
         return kept
+    found = packed(path)
+    if found is not None:
+        return found
     index = _index(path, faults, counted)
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}.temporary.npz")
@@ -96,14 +112,14 @@ def _index(path: Path, fault_folder: Path, counted: bool) -> ShardIndex:
     """
     users, examples, schemas, faults = [], [], set(), {}
     with open_file(path) as file:
-        group = _own(file, "examples")
+        group = own(file, "examples")
         if not isinstance(group, h5py.Group):
             raise DataError(f"{path.name} has no group `examples`; is it a federated shard?")
         try:
             for user in group:
                 if not isinstance(user, str):
                     raise DataError(f"{path.name}: the ids of some users are not UTF-8 text; rename their groups")
-                fault, number, schema = _structure(_own(group, user))
+                fault, number, schema = _structure(own(group, user))
                 if fault:
                     faults[user] = fault
                 else:
@@ -122,7 +138,7 @@ def _index(path: Path, fault_folder: Path, counted: bool) -> ShardIndex:
     return ShardIndex(path, users, np.array(examples, np.int64), *schema)
 
 
-def _own(group: h5py.Group, name: str) -> object:
+def own(group: h5py.Group, name: str) -> object:
     """What lies in `group` by that name; None where it is a link, or its data lie in another file.
 
     Data of another file have a record of their own, which nobody would ask for here.
@@ -140,14 +156,14 @@ def _structure(group: object) -> tuple[str | None, int, tuple]:
         return "no data sets in a group", 0, ()
     if "pixels" not in group:
         return _text_structure(group)
-    pixels = _own(group, "pixels")
+    pixels = own(group, "pixels")
     if not isinstance(pixels, h5py.Dataset):
         return "no data set `pixels`", 0, ()
     if pixels.ndim not in (3, 4):
         return "`pixels` of the wrong rank (it takes [n, H, W] or [n, H, W, C])", 0, ()
     if pixels.dtype not in (np.float32, np.uint8):
         return "`pixels` of the wrong dtype (it takes float32 in [0, 1] or uint8)", 0, ()
-    label = _own(group, "label") if "label" in group else None
+    label = own(group, "label") if "label" in group else None
     if label is not None:
         if not isinstance(label, h5py.Dataset) or label.ndim != 1 or label.dtype.kind not in "iu":
             return "a `label` that is not one integer an example", 0, ()
@@ -161,7 +177,7 @@ def _text_structure(group: h5py.Group) -> tuple[str | None, int, tuple]:
     """The same of a user with text: every one-dimensional data set of strings is a column."""
     columns = {
         name: len(rows)
-        for name, rows in ((name, _own(group, name)) for name in group)
+        for name, rows in ((name, own(group, name)) for name in group)
         if isinstance(rows, h5py.Dataset) and rows.ndim == 1 and h5py.check_string_dtype(rows.dtype) is not None
     }
     if not columns:

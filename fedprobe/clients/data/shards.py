@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from fedprobe.clients.data.index import DataError, ShardIndex, count, fault_folder, faulty, indexed, open_file
+from fedprobe.clients.data.packed import PackedUser, packed_index, packed_user
 from fedprobe.clients.text import TextFormat
 from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
@@ -160,6 +161,20 @@ class FederatedDataset:
             raise DataError("the attributes of some users cannot be read: a shard is damaged; copy it again") from None
         return plain
 
+    def stored(self, user: int) -> dict[str, np.ndarray]:
+        """One user's data sets as they are stored: `pixels` and `label`, or the rows (bytes) of each column."""
+        group = self._group(user)
+        names = self.columns or (("pixels", "label") if self.labelled else ("pixels",))
+        return {name: _read(group[name]) for name in names}
+
+    def stored_attributes(self, user: int) -> dict[str, object]:
+        """One user's HDF5 attributes as they are stored."""
+        return dict(self._group(user).attrs)
+
+    def common_attributes(self, user: int) -> dict[str, object]:
+        """The HDF5 attributes of all examples of the shard that a user is in."""
+        return dict(self._group(user).parent.attrs)
+
     def batches(self, users_at_once: int = 64) -> Iterator[tuple[range, UserBatch]]:
         """All users in order, some at once: their positions and their examples."""
         for start in range(0, len(self), users_at_once):
@@ -206,7 +221,7 @@ class FederatedDataset:
             user -= len(shard.users)
         raise IndexError("no user at that position")
 
-    def _group(self, user: int) -> h5py.Group:
+    def _group(self, user: int) -> h5py.Group | PackedUser:
         number, row = self._locate(user)
         shard = self.shards[number]
         # Handles are not shared with a forked worker: each process opens its own.
@@ -215,7 +230,8 @@ class FederatedDataset:
             if len(self._files) >= _MOST_OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
             self._files[handle] = open_file(shard.path)
-        return self._files[handle]["examples"][shard.users[row]]
+        file = self._files[handle]
+        return packed_user(file, shard, row) if shard.packed else file["examples"][shard.users[row]]
 
 
 def open_dataset(
@@ -235,11 +251,11 @@ def open_dataset(
     population = populations.lookup(paths, record)
     if simulation_for is not None:
         populations.require_simulation(population, simulation_for)
-    indices = [indexed(path, population, record) for path in paths]
+    indices = [indexed(path, population, record, packed_index) for path in paths]
     _require_same_schema(indices)
     seen: set[str] = set()
     for index in indices:
-        repeated = seen.intersection(index.users)
+        repeated = seen.intersection(index.users) if seen else ()
         if repeated:
             private = population is not None and population.kind == "private"
             who = "users" if private else count(len(repeated), "user")
@@ -248,8 +264,9 @@ def open_dataset(
                 dict.fromkeys(repeated, "is in two shards"),
                 fault_folder(index.path, population, record),
             )
-        seen.update(index.users)
-    if not seen:
+        if len(indices) > 1:
+            seen.update(index.users)
+    if not any(len(index.users) for index in indices):
         raise DataError("the shards hold no users: their group `examples` is empty")
     return FederatedDataset(indices, population, record, text)
 

@@ -2,7 +2,11 @@
 
 # The names of the findings that are looked for, by the kind of sample.
 LOOKED_FOR = {
-    "images": ("inversion",),
+    "images": (
+        *("inversion", "brightness", "contrast", "gamma", "quantisation", "horizontal-flip", "vertical-flip"),
+        *("transposition", "rotation", "translation", "scale", "blur", "compression", "noise", "blocked-region"),
+        *("stuck-pixels", "class-missing", "class-over-represented", "label-confusion"),
+    ),
     "words": (
         *("joined-tokens", "invisible-characters", "encoding-damage", "markup-left", "placeholders", "script-shift"),
         *("language-shift", "case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split"),

@@ -79,7 +79,7 @@ class MeanEmbedding:
     def fit(self, released_P: Tensor) -> Moments:
         """The moments of the images behind a released sum [P] (float64)."""
         config = self.config
-        polarities, counts, sums, products = released_P.split(config.sizes)
+        polarities, counts, sums, products, *details = released_P.split(config.sizes)
         noise_count, noise_sum, noise_product = (self.noise / scale for scale in config.scales)
         counts, sums, products = (
             block / scale for block, scale in zip((counts, sums, products), config.scales, strict=True)
@@ -109,7 +109,7 @@ class MeanEmbedding:
         """Weights of the cells [K], positive; their sum and their differences shrunk toward what is expected."""
         cells = len(counts)
         # A user whose blocks have their usual norms is normalised by that of the weights.
-        expected = users * (1 - self.config.polarity_norm**2) ** 0.5 / sum(weight**2 for weight in WEIGHTS) ** 0.5
+        expected = users * self.config.rest_norm / sum(weight**2 for weight in WEIGHTS) ** 0.5
         known, measured = (_NORMALISATION_ERROR * expected) ** 2, cells * noise**2
         total = (counts.sum() * known + expected * measured) / (known + measured)
         apart = counts - counts.mean()

@@ -1,0 +1,186 @@
+"""Which cause explains best how one side's images differ from the other's.
+
+Each cause is tried on samples of A: what it does to their mean vector (`models/embedding.py`) is the direction in which
+B's would differ from A's, had it struck. The share that it struck follows by least squares in the metric in which the
+error of the difference is white, and the cause that explains most is named. Everything is post-processing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from fedprobe.modeler.findings.finding import Finding
+from fedprobe.modeler.findings.image_causes import Cause, causes
+from fedprobe.modeler.findings.image_patterns import patterns, relabellings
+from fedprobe.modeler.findings.profile import Difference, Looked, Profile
+from fedprobe.models.embedding import Features
+
+# The chance, over all causes that are tried, that noise alone explains itself so well.
+_LEAST_CHANCE = 1e-4
+# A cause that explains less than this share of the difference is not what happened, however clear the difference is.
+_LEAST_EXPLAINED = 0.4
+_LEAST_SHARE = 0.1
+# A further cause must explain this share of what the first one left, where that is this share of all.
+_LEAST_OF_REST = 0.6
+_REST = 0.2
+# So many standard deviations of what chance leaves.
+_CLEARLY_LEFT = 5.0
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """Samples of A to try causes on: [n, C, H, W] in [0, 1] and their labels [n], if A's generator has classes."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A cause, the share of the images that it would have struck and its standard error.
+
+    `direction` [Q] is the difference that it makes when it strikes all; `gain` how much of the difference, squared and
+    in units of its error, goes away with it; `explained` that as a share of all that is more than chance.
+    """
+
+    name: str
+    says: str
+    share: float
+    error: float
+    gain: float
+    explained: float
+    direction: Tensor
+    cause: Cause | None
+
+
+def explanations(a: Profile, b: Profile, proxies: Proxies, looked: Looked) -> list[Explanation]:
+    """Every cause that was tried, the one that explains most first."""
+    with torch.inference_mode():
+        directions = list(_directions(a, b, proxies, looked))
+        return _ranked(Difference.of(a, b), directions)
+
+
+def image_findings(
+    a: Profile, b: Profile, proxies: Proxies, looked: Looked, a_name: str, b_name: str, inverted: Finding | None = None
+) -> Sequence[Finding]:
+    """What happened to B's images, seen from A's: the clearest cause first; none where no cause is clear.
+
+    A cause is reported where noise alone would explain itself as well in fewer than one of 10,000 comparisons (over all
+    causes together, Bonferroni), it explains at least 40% of the difference and has struck at least a tenth of the
+    images; a further one where it explains most of what is left. Strength is that share, with its 95% interval.
+    `inverted` is the finding of an inversion by samples, which takes the place of that by means.
+    """
+    difference, found = Difference.of(a, b), []
+    with torch.inference_mode():
+        directions = list(_directions(a, b, proxies, looked))
+        # What is left of a few sources is at most two things.
+        for rank in range(2):
+            ranked = _ranked(difference, directions)
+            best = ranked[0]
+            if not _clear(best, len(directions), difference, rank, Difference.of(a, b)):
+                break
+            second = next((other for other in ranked if other.name != best.name), None)
+            if best.name not in [one.name for one in found]:
+                found.append(_finding(best, second, a_name, b_name, inverted))
+            difference = difference.less(best.share * best.direction)
+    return found
+
+
+def _clear(best: Explanation, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
+    chance = tried * float(norm.sf(max(best.gain, 0.0) ** 0.5))
+    if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
+        return False
+    if rank == 0:
+        return best.explained >= _LEAST_EXPLAINED
+    enough = max(_REST * whole.excess, _CLEARLY_LEFT * (2 * len(left.value)) ** 0.5)
+    return left.excess > enough and best.explained >= _LEAST_OF_REST
+
+
+def _finding(
+    best: Explanation, second: Explanation | None, a_name: str, b_name: str, inverted: Finding | None
+) -> Finding:
+    if best.name == "inversion" and inverted is not None:
+        return inverted
+    beside = "" if second is None else f"; next best, {second.name}, {second.explained:.0%}"
+    return Finding(
+        best.name,
+        best.share,
+        max(0.0, best.share - 1.96 * best.error),
+        min(1.0, best.share + 1.96 * best.error),
+        f"{b_name} looks like {a_name} {best.says}",
+        f"that explains {min(1.0, best.explained):.0%} of how they differ beyond noise{beside}",
+    )
+
+
+def _ranked(difference: Difference, directions: Sequence[tuple]) -> list[Explanation]:
+    return sorted((_explanation(difference, *one) for one in directions), key=lambda one: -one.gain)
+
+
+def _explanation(difference: Difference, name: str, says: str, direction: Tensor, cause: Cause | None) -> Explanation:
+    size = difference.inner(direction, direction)
+    if size < 1e-9:
+        return Explanation(name, says, 0.0, 1.0, 0.0, 0.0, direction, cause)
+    along = difference.inner(direction, difference.value)
+    share = min(1.0, max(0.0, along / size))
+    gain = 2 * share * along - share**2 * size
+    left = difference.inner(difference.value, difference.value) - gain
+    # Samples are not quite the data: what is left over counts as error as well.
+    error = (max(1.0, left / len(difference.value)) / size) ** 0.5
+    return Explanation(name, says, share, error, gain, gain / max(difference.excess, gain, 1e-9), direction, cause)
+
+
+def _directions(
+    a: Profile, b: Profile, proxies: Proxies, looked: Looked
+) -> Iterator[tuple[str, str, Tensor, Cause | None]]:
+    config = looked.config
+    features = config.features(proxies.images)
+    before = looked.vector(features, proxies.labels)
+    tried = list(causes())
+    if config.details:
+        scale = config.detailed.scales[0]
+        shape = config.height, config.width
+        strokes = [(looked.pixels(side.mean) / scale).reshape(shape).numpy() for side in (a, b)]
+        strokes[0] = (looked.pixels(before) / scale).reshape(shape).numpy()
+        deviations = looked.pixels(a.variance + b.variance).sqrt().reshape(shape).numpy() / scale
+        tried += patterns(*strokes, deviations)
+    for cause in tried:
+        after = looked.vector(config.features(cause.apply(proxies.images)), proxies.labels)
+        yield cause.name, cause.says, after - before, cause
+    if proxies.labels is not None:
+        yield from _of_labels(a, b, proxies, looked, before)
+
+
+def _of_labels(a: Profile, b: Profile, proxies: Proxies, looked: Looked, before: Tensor):
+    config, labels = looked.config, proxies.labels
+    features = config.features(proxies.images)
+    ones = torch.ones(len(labels), dtype=torch.bool)
+
+    def of(kept: Tensor, named: Tensor) -> Tensor:
+        some = Features(
+            features.dark[kept],
+            features.coordinates[kept],
+            None if features.details is None else features.details[kept],
+        )
+        return looked.vector(some, named[kept]) - before
+
+    for label in range(config.cells):
+        its = labels == label
+        if not its.any() or its.all():
+            continue
+        yield "class-missing", f"without images of class {label}", of(~its, labels), None
+        fewer = its | (torch.cumsum(~its, 0) % 3 == 0)
+        yield "class-over-represented", f"with more images of class {label}", of(fewer, labels), None
+    start = 1 + config.cells
+    shares, sums = (
+        [p.mean[1:start] for p in (a, b)],
+        [p.mean[start : start + config.cells * config.coordinates] for p in (a, b)],
+    )
+    means = []
+    for share, total in zip(shares, sums, strict=True):
+        share = share.clamp(min=0.2 / config.cells * float(share.sum().abs()))
+        means.append(total.unflatten(0, (config.cells, -1)) / share[:, None])
+    for says, new in relabellings(*means):
+        yield "label-confusion", says, of(ones, new[labels]), None

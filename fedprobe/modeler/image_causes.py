@@ -1,0 +1,58 @@
+"""The findings between two samplers of images: of what was released where that is kept, of samples elsewhere."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fedprobe.modeler.findings.finding import Finding
+from fedprobe.modeler.findings.images import Proxies, image_findings
+from fedprobe.modeler.findings.inversion import inversion
+from fedprobe.modeler.findings.profile import Looked
+from fedprobe.modeler.sampling import ImageSampler, sample_images
+from fedprobe.models.embedding import EmbeddingConfig
+from fedprobe.models.moment_generator import MomentGenerator
+
+# Shapes: n images, C channels, H x W pixels.
+_PROXIES = 300
+
+
+def findings(
+    a: ImageSampler, b: ImageSampler, drawn: Sequence[np.ndarray], names: Sequence[str], seed: int
+) -> Sequence[Finding]:
+    """What happened to b's images, seen from a's: `drawn` holds samples of both [n, C, H, W].
+
+    Two one-round runs of one feature map are compared by what they released, whose noise is known; others, and runs of
+    before 0.6, by inversion alone.
+    """
+    inverted = inversion(drawn[0], drawn[1], *names)
+    config = _shared(a, b)
+    if config is None:
+        return [inverted] if inverted is not None else []
+    looked = Looked.at(config)
+    profiles = [looked.released(one.release.vector, one.release.noise) for one in (a, b)]
+    found = image_findings(*profiles, _proxies(a, config, seed), looked, *names, inverted)
+    if inverted is not None and inverted.says.startswith(f"{names[0]} looks"):
+        # Causes are tried on a's samples: that a is the inverted one is seen by samples alone.
+        return [inverted, *(one for one in found if one.name != "inversion")]
+    return found
+
+
+def _shared(a: ImageSampler, b: ImageSampler) -> EmbeddingConfig | None:
+    """The feature map of both runs, where they have one, with details."""
+    if a.release is None or b.release is None:
+        return None
+    one, other = (sampler.generator.config for sampler in (a, b))
+    return one if one == other and one.details else None
+
+
+def _proxies(sampler: ImageSampler, config: EmbeddingConfig, seed: int) -> Proxies:
+    """Samples to try causes on; with classes, as many of each as its share."""
+    generator = sampler.generator
+    assert isinstance(generator, MomentGenerator)
+    if config.classes is None:
+        return Proxies(torch.from_numpy(sample_images(generator, _PROXIES, seed, "causes")), None)
+    counts = (generator.moments.shares * _PROXIES).round().long().clamp(min=2).tolist()
+    images = [sample_images(generator, count, seed, f"causes {label}", label) for label, count in enumerate(counts)]
+    labels = torch.repeat_interleave(torch.arange(config.classes), torch.tensor(counts))
+    return Proxies(torch.from_numpy(np.concatenate(images)), labels)

@@ -12,5 +12,5 @@ LOOKED_FOR = {
         *("language-shift", "case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split"),
         *("truncation", "letters-changed", "words-appeared", "words-vanished"),
     ),
-    "sentences": ("oov-by-position",),
+    "sentences": ("oov-by-position", "repeated-tokens", "truncation"),
 }

@@ -86,6 +86,7 @@ def test_one_attribute_two_values():
     # Of any criteria, by example too.
     assert exclusive(rule("misclassified", where="not old"), rule("low-accuracy", where="old and version == '2.1'"))
     assert "where version == '2.1'" in new.says()
+    assert CohortRule("random", where='  version   == "2.1\x1b[2J"').where == "version == '2.1\\x1b[2J'"
     assert CohortRule(**new.to_json()) == new == rule("random", where='  version   == "2.1"')
 
 

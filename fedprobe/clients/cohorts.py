@@ -107,8 +107,9 @@ class Cohort:
             return vocabulary_known(dataset, self.members.outside, provenance)
         if self.public is not None:
             # It is made of simulations alone: of these users only where these are one of them.
-            made_of = load_public(Path(self.public)).description.get("populations", ())
-            return "public model" if dataset.population is None or dataset.population.id in made_of else None
+            made_of = load_public(Path(self.public)).description.get("populations")
+            known = dataset.population is None or made_of is None or dataset.population.id in made_of
+            return "public model" if known else None
         if self.primary is None:
             return None
         _, description = load_primary(Path(self.primary))

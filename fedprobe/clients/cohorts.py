@@ -70,7 +70,7 @@ class Cohort:
 
     `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`,
     `public` (a folder) and `measurement` for `unlike-public`; None where the rule needs none. A rule with `where` has
-    measurements of the users that match alone, or the `Snapshot` that their attributes are of.
+    measurements of the users that match alone, or the `Snapshot` that their attributes are of, frozen too.
     `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release of this population's ledger) or
     `exact-simulation`. `released`: the figures of a private cohort that were released, as JSON; `histogram` of
     accuracies, released or, in a simulation, exact.
@@ -107,8 +107,9 @@ class Cohort:
             return vocabulary_known(dataset, self.members.outside, provenance)
         if self.public is not None:
             # It is made of simulations alone: of these users only where these are one of them.
-            made_of = load_public(Path(self.public)).description.get("populations", ())
-            return "public model" if dataset.population is None or dataset.population.id in made_of else None
+            made_of = load_public(Path(self.public)).description.get("populations")
+            known = dataset.population is None or made_of is None or dataset.population.id in made_of
+            return "public model" if known else None
         if self.primary is None:
             return None
         _, description = load_primary(Path(self.primary))
@@ -208,7 +209,8 @@ def decide_cohort(
     private = is_private(dataset)
     if private and percentile is not None and entry is None:
         raise ValueError("a percentile of private accuracies is a release, which an entry of the ledger pays for")
-    matches = None if rule.where is None else matching(dataset, parse(rule.where), private)
+    snapshot = None if rule.where is None else freeze_attributes(dataset)
+    matches = None if snapshot is None else matching(snapshot, parse(rule.where), private)
     everybody = np.ones(len(dataset), bool) if matches is None else matches
     if rule.needs_vocabulary:
         words = _words(rule, vocabulary)
@@ -217,7 +219,7 @@ def decide_cohort(
         sound = None if sound is None else sound & everybody
         counts = count_oov(dataset, words, on_users, sound).of(everybody)
         members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
-        cohort = Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
+        cohort = Cohort(rule, members, measurement=snapshot, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     if rule.needs_public:
         densities = measure_density(dataset, _public(rule, public), on_users).of(everybody)
@@ -225,7 +227,6 @@ def decide_cohort(
         return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
         sound = everybody & sound_users(dataset, on_users=on_users) if private else matches
-        snapshot = None if matches is None else freeze_attributes(dataset)
         cohort = Cohort(rule, decide(rule, dataset, sound=sound), measurement=snapshot)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)

@@ -208,3 +208,14 @@ def test_a_forked_process_reads_with_handles_of_its_own(tmp_path: Path) -> None:
 
 def _read_in_child(packed: FederatedDataset, connection: Connection) -> None:
     connection.send((packed.read([0, 1]).pixels, set(packed._files)))
+
+
+def test_the_faulty_are_found_among_many(tmp_path: Path) -> None:
+    images(tmp_path / "users.h5", {f"u{number:03d}": 1 + number % 2 for number in range(150)}, "float32", True)
+    with h5py.File(tmp_path / "users.h5", "r+") as file:
+        file["examples/u070/pixels"][0, 0, 0] = 2
+        file["examples/u149/label"][0] = -1
+    packed = open_dataset(pack(open_dataset([tmp_path / "users.h5"]), tmp_path / "packed.h5")[0])
+    done = []
+    assert check(packed, on_users=done.append) == {"u070": "pixels outside [0, 1]", "u149": "negative labels"}
+    assert done[-1] == 150 and done == sorted(set(done))

@@ -224,7 +224,7 @@ def decide_cohort(
         cohort = Cohort(rule, members, measurement=snapshot, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     if rule.needs_public:
-        densities = measure_density(dataset, _public(rule, public), on_users).of(everybody)
+        densities = _of_users(measure_density(dataset, _public(rule, public), on_users), everybody, snapshot)
         cohort = Cohort(rule, decide(rule, dataset, densities=densities), measurement=densities, public=str(public))
         return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
@@ -233,7 +233,8 @@ def decide_cohort(
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)
     model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users).of(everybody)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    measurement = _of_users(measurement, everybody, snapshot)
     if private and rule.by_example:
         cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
         return _with_membership(cohort, measurement.measured, entry) if entry else cohort
@@ -246,6 +247,18 @@ def decide_cohort(
     members = decide(rule, dataset, measurement)
     released = _accuracy_figures(rule, histogram, entry) if private and entry else None
     return Cohort(rule, members, str(primary), measurement, None, None, thresholds_are, released, histogram)
+
+
+def _of_users(
+    measured: Measurement | Densities, users: np.ndarray, snapshot: Snapshot | None
+) -> Measurement | Densities:
+    """What was `measured` of these `users` [users] (bool) alone, whom the attributes in `snapshot` tell.
+
+    Cohorts exclude each other only under one measurement and one snapshot: its id is of both.
+    """
+    if snapshot is None:
+        return measured
+    return replace(measured.of(users), id=f"{measured.id}-{snapshot.id}")
 
 
 def _words(rule: CohortRule, vocabulary: Path | None) -> Vocabulary:
@@ -403,12 +416,12 @@ def frozen_cell(
     """The users that `rule` can select, if the shards at `paths`, which stay closed, were measured with `primary`.
 
     For a look ahead only. None where they were not, too: a measurement that is still to come shares no cell with any
-    entry, so that its plan costs as much as one on everybody.
+    entry, so that its plan costs as much as one on everybody. None with `where`, whose attributes are not looked at.
     Raises StoredError for a damaged model.
     """
     _, description = load_primary(primary)
     frozen = frozen_measurement(paths, population, record, description["tensors_sha256"])
-    return None if frozen is None else Cell.of(rule, frozen.id)
+    return None if frozen is None or rule.where is not None else Cell.of(rule, frozen.id)
 
 
 def _read(path: Path) -> dict:

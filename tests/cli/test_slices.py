@@ -149,6 +149,23 @@ def test_an_attribute_that_cannot_be_read_stops_no_command(fedprobe, simulation,
     assert counted(fedprobe, "--where", "version == '2.1'") == (3 if name == b"when" else 4)
 
 
+def test_two_looks_at_attributes_share_no_budget_though_the_measurement_is_one(
+    tmp_path, fedprobe, private, primary, shards
+):
+    low = ["data", "--cohort", "low-accuracy", "--primary", primary, "--where"]
+    for number, version in enumerate(VERSIONS):
+        assert fedprobe("select", *low, f"version == '{version}'", "-o", f"{number}.json").code == 0
+    assert fedprobe("select", *low, "version == '2.0'", "-o", "again.json").code == 0
+    for path in (tmp_path / "data").rglob("measurements/*.json"):
+        if json.loads(path.read_text())["primary"] == "attributes":
+            path.unlink()
+    assert fedprobe("select", *low, "version == '2.1'", "-o", "later.json").code == 0
+    cells = {name: cell_of(tmp_path / f"{name}.json") for name in ("0", "1", "again", "later")}
+    assert cells["0"] == cells["again"]
+    for other, total in (("1", 1.5), ("later", 3.0)):
+        assert together([Entry("", "", (), 1.5, 0.0, cells[name]) for name in ("0", other)]).epsilon == total
+
+
 def test_slices_of_words_cost_what_one_does(tmp_path, fedprobe, write_shard, sentences):
     path = write_shard(tmp_path / "data" / "s.h5", sentences(12))
     with h5py.File(path, "r+") as file:

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from fedprobe.clients.attributes import Snapshot
+from fedprobe.clients.attributes import Snapshot, attribute_lines
 from fedprobe.clients.data.checking import check
 from fedprobe.clients.data.corrupt import truth_of
 from fedprobe.clients.data.index import DataError, stamp, write_faults
@@ -137,7 +137,7 @@ def sound_users(
     bad = _remembered(kept, state)
     if bad is None:
         faults = check(dataset, classes, on_users)
-        bad = [user for user, id in enumerate(dataset.users) if id in faults]
+        bad = [user for user in range(len(dataset)) if dataset.user_id(user) in faults] if faults else []
         for user in bad:
             _require_readable(dataset, user)
         if faults:
@@ -265,17 +265,18 @@ def measure_density(
     return densities
 
 
-def freeze_attributes(dataset: FederatedDataset) -> Snapshot | None:
-    """The snapshot of these very shards, made if there is none: none of their users' attributes changed since.
+def freeze_attributes(dataset: FederatedDataset) -> Snapshot:
+    """The attributes of all users, or what is frozen of them about this very snapshot of the shards.
 
-    None where the shards are not registered.
+    Frozen, so that nobody is in two cohorts that exclude each other though the shards change unnoticed: other
+    attributes of the same size leave a file's size as it is, and its time may be set back.
     """
     if dataset.population is None:
-        return None
+        return Snapshot(secrets.token_hex(8), attribute_lines(dataset))
     folder, snapshot = _snapshot(dataset.paths, dataset.population, dataset.record, "attributes")
     found = _find(folder, snapshot, Snapshot)
     if found is None:
-        found = Snapshot(secrets.token_hex(8))
+        found = Snapshot(secrets.token_hex(8), attribute_lines(dataset))
         _freeze(folder, snapshot, found)
     return found
 
@@ -338,7 +339,8 @@ def _random_share(rule: CohortRule, dataset: FederatedDataset) -> np.ndarray:
     if rule.share is None:
         return np.ones(len(dataset), bool)
     threshold = int(rule.share * 2**63)
-    return np.array([key(rule.seed, "share", user) < threshold for user in dataset.users])
+    drawn = (key(rule.seed, "share", user) < threshold for shard in dataset.shards for user in shard.users)
+    return np.fromiter(drawn, bool, len(dataset))
 
 
 def _require_readable(dataset: FederatedDataset, user: int) -> None:

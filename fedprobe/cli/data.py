@@ -201,8 +201,9 @@ def pack(
     record: Record = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    no_progress: NoProgress = False,
 ) -> None:
-    """Pack shards into flat, compressed data sets: small files whose index opens fast.
+    """Pack shards into flat, compressed data sets: small files that open fast and are read fast.
 
     What is read from them is the same bit for bit: pixels become uint8 only if all are k / 255. The population's
     record is carried over. Other commands take packed shards as they take others; corrupt shards before packing them.
@@ -212,9 +213,10 @@ def pack(
     from fedprobe.clients.data.packing import pack as pack_dataset
     from fedprobe.clients.data.shards import open_dataset
 
-    output = Output(as_json, quiet)
+    output = Output(as_json, quiet, no_progress)
     dataset = open_dataset([source], record)
-    files, dtype = pack_dataset(dataset, out, record)
+    with output.progress("packing", len(dataset), "users") as advance:
+        files, dtype = pack_dataset(dataset, out, record, advance)
     written = ", ".join(map(str, files)) if len(files) < 3 else f"{len(files)} shards in {out}"
     output.row("pack", f"{len(dataset):,} users, {dtype}: {written}")
     if dtype == "float32":

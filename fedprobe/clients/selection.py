@@ -137,7 +137,7 @@ def sound_users(
     bad = _remembered(kept, state)
     if bad is None:
         faults = check(dataset, classes, on_users)
-        bad = [user for user, id in enumerate(dataset.users) if id in faults]
+        bad = [user for user in range(len(dataset)) if dataset.user_id(user) in faults] if faults else []
         for user in bad:
             _require_readable(dataset, user)
         if faults:
@@ -339,7 +339,8 @@ def _random_share(rule: CohortRule, dataset: FederatedDataset) -> np.ndarray:
     if rule.share is None:
         return np.ones(len(dataset), bool)
     threshold = int(rule.share * 2**63)
-    return np.array([key(rule.seed, "share", user) < threshold for user in dataset.users])
+    drawn = (key(rule.seed, "share", user) < threshold for shard in dataset.shards for user in shard.users)
+    return np.fromiter(drawn, bool, len(dataset))
 
 
 def _require_readable(dataset: FederatedDataset, user: int) -> None:

@@ -69,7 +69,8 @@ class PoissonParticipation(Participation):
     def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
         """Member u takes part iff uniform(key(seed, round, u)) < q, however the members are dealt to processes."""
         threshold = int(self.sampling_probability * 2**63)
-        return np.flatnonzero([key(seed, "participation", round, member) < threshold for member in member_keys])
+        drawn = (key(seed, "participation", round, member) < threshold for member in member_keys)
+        return np.flatnonzero(np.fromiter(drawn, bool, len(member_keys)))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_member_keys_are_the_members_own(tmp_path, mislabelled, primary, write_s
     everybody = decide_cohort(dataset, rule("random"), None).member_keys(dataset)
     low = decide_cohort(dataset, rule("low-accuracy"), primary)
     assert len(set(everybody)) == 12
-    assert low.member_keys(dataset) == [everybody[user] for user in low.members.users]
+    assert list(low.member_keys(dataset)) == [everybody[user] for user in low.members.users]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from fedprobe.clients.data.index import DataError, cannot_be_used, fault_folder,
 from fedprobe.clients.data.shards import FederatedDataset, TextError, UserBatch
 from fedprobe.privacy import population as populations
 
+_USERS_AT_ONCE = 64
+
 
 def check(
     dataset: FederatedDataset,
@@ -26,16 +28,17 @@ def check(
     if dataset.kind == "text":
         dataset.require_text()
     faults: dict[str, str] = {}
-    for position, user in enumerate(dataset.users):
-        try:
-            fault = (
-                _text_fault(dataset, position) if dataset.kind == "text" else _fault(dataset.read([position]), classes)
-            )
-        except DataError:
-            fault = "data that cannot be read: the file is damaged"
-        if fault:
-            faults[user] = fault
-        on_users(position + 1)
+    examples = dataset.examples
+    for start in range(0, len(dataset), _USERS_AT_ONCE):
+        users = range(start, min(start + _USERS_AT_ONCE, len(dataset)))
+        if dataset.kind == "images" and _faultless(dataset, users, classes):
+            on_users(users.stop)
+            continue
+        for user in users:
+            fault = _fault_of(dataset, user, classes, int(examples[user]))
+            if fault:
+                faults[dataset.user_id(user)] = fault
+            on_users(user + 1)
     return faults
 
 
@@ -72,8 +75,27 @@ def _says(file: Path, state: dict) -> bool:
         return False
 
 
-def _text_fault(dataset: FederatedDataset, user: int) -> str | None:
-    if not dataset.examples[user]:
+def _faultless(dataset: FederatedDataset, users: range, classes: int | None) -> bool:
+    """Whether none of these users of images has a fault: read together, which is faster than one by one."""
+    try:
+        batch = dataset.read(users)
+    except DataError:
+        return False
+    return bool((np.diff(batch.offsets) > 0).all()) and _fault(batch, classes) is None
+
+
+def _fault_of(dataset: FederatedDataset, user: int, classes: int | None, examples: int) -> str | None:
+    """The fault of one user with so many `examples`, None if she has none."""
+    try:
+        if dataset.kind == "text":
+            return _text_fault(dataset, user, examples)
+        return _fault(dataset.read([user]), classes)
+    except DataError:
+        return "data that cannot be read: the file is damaged"
+
+
+def _text_fault(dataset: FederatedDataset, user: int, examples: int) -> str | None:
+    if not examples:
         return "no examples"
     try:
         dataset.sentences(user)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -34,6 +33,28 @@ class Ids(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (id.decode() for id in self._ids)
+
+
+class PackedFile:
+    """A packed shard open for reading, each of its data sets opened once: that takes longer than to read a user."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_file(path)
+        self._group = self._file["packed"]
+        self._datasets: dict[str, h5py.Dataset] = {}
+
+    @property
+    def attrs(self) -> h5py.AttributeManager:
+        """The attributes of all examples."""
+        return self._group.attrs
+
+    def __getitem__(self, name: str) -> h5py.Dataset:
+        if name not in self._datasets:
+            self._datasets[name] = self._group[name]
+        return self._datasets[name]
+
+    def close(self) -> None:
+        self._file.close()
 
 
 @dataclass(frozen=True)
@@ -61,40 +82,40 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class PackedUser:
-    """One user of a packed shard, in the place of a group of TFF's layout."""
+class PackedUsers:
+    """A user of a packed shard, in the place of a group of TFF's layout; or neighbours, whose rows follow each other.
 
-    group: h5py.Group
+    `row` is the (first) user's, `start` and `stop` are of their examples.
+    """
+
+    file: PackedFile
     row: int
     start: int
     stop: int
 
     def __getitem__(self, name: str) -> _Rows:
         if name in ("pixels", "label"):
-            return _Rows(self.group[name], self.start, self.stop)
-        column = self.group["text"][name]
-        return _Rows(column["bytes"], self.start, self.stop, column["offsets"])
+            return _Rows(self.file[name], self.start, self.stop)
+        return _Rows(self.file[f"text/{name}/bytes"], self.start, self.stop, self.file[f"text/{name}/offsets"])
 
     @property
     def attrs(self) -> dict[str, object]:
-        start, stop = self._attribute_bounds()
-        return json.loads(self.group["attributes"][start:stop].tobytes() or b"{}")
-
-    @property
-    def parent(self) -> SimpleNamespace:
-        return SimpleNamespace(attrs=self.group.attrs)
-
-    def _attribute_bounds(self) -> list[int]:
+        offsets, attributes = self.file["attribute_offsets"], self.file["attributes"]
         try:
-            return self.group["attribute_offsets"][self.row : self.row + 2].tolist()
+            start, stop = offsets[self.row : self.row + 2].tolist()
+            return json.loads(attributes[start:stop].tobytes() or b"{}")
         except OSError:
-            name = Path(self.group.file.filename).name
+            name = Path(attributes.file.filename).name
             raise DataError(f"{name} is damaged: some of its data cannot be read") from None
 
+    @property
+    def parent(self) -> PackedFile:
+        return self.file
 
-def packed_user(file: h5py.File, shard: ShardIndex, row: int) -> PackedUser:
-    """The user at a row of an open packed shard with index `shard`."""
-    return PackedUser(file["packed"], row, *shard.offsets[row : row + 2].tolist())
+
+def packed_users(file: PackedFile, shard: ShardIndex, rows: range) -> PackedUsers:
+    """The users at `rows` of an open packed shard with index `shard`."""
+    return PackedUsers(file, rows.start, int(shard.offsets[rows.start]), int(shard.offsets[rows.stop]))
 
 
 def packed_index(path: Path) -> ShardIndex | None:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from fedprobe.clients.data.index import DataError, ShardIndex, count, fault_folder, faulty, indexed, open_file
-from fedprobe.clients.data.packed import PackedUser, packed_index, packed_user
+from fedprobe.clients.data.packed import PackedFile, PackedUsers, packed_index, packed_users
 from fedprobe.clients.text import TextFormat
 from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
@@ -115,20 +115,20 @@ class FederatedDataset:
 
     def read(self, users: Sequence[int]) -> UserBatch:
         """The examples of `users` (positions), in that order. Raises DataError where a shard cannot be read."""
-        pixels, labels, offsets = [], [], [0]
-        for user in users:
-            group = self._group(user)
+        pixels, labels, lengths = [], [], []
+        for number, rows in self._pieces(users):
+            group, shard = self._group_of(number, rows), self.shards[number]
             images = _read(group["pixels"])
             pixels.append(_as_unit(images))
             if self.labelled:
                 labels.append(_read(group["label"]).astype(np.int64))
-            offsets.append(offsets[-1] + len(images))
+            lengths.append(shard.examples[rows.start : rows.stop] if shard.packed else [len(images)])
         channels, height, width = self.shape
         none = np.zeros((0, channels, height, width), np.float32)
         return UserBatch(
             np.concatenate([none, *pixels]),
             np.concatenate([np.zeros(0, np.int64), *labels]) if self.labelled else None,
-            np.array(offsets),
+            np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
         )
 
     def sentences(self, user: int) -> list[list[str]]:
@@ -224,17 +224,31 @@ class FederatedDataset:
             user -= len(shard.users)
         raise IndexError("no user at that position")
 
-    def _group(self, user: int) -> h5py.Group | PackedUser:
+    def _pieces(self, users: Sequence[int]) -> list[tuple[int, range]]:
+        """The shard and the rows of `users` (positions), neighbours of a packed shard in one piece."""
+        pieces: list[tuple[int, range]] = []
+        for user in users:
+            number, row = self._locate(user)
+            if pieces and self.shards[number].packed and pieces[-1][0] == number and pieces[-1][1].stop == row:
+                pieces[-1] = number, range(pieces[-1][1].start, row + 1)
+            else:
+                pieces.append((number, range(row, row + 1)))
+        return pieces
+
+    def _group(self, user: int) -> h5py.Group | PackedUsers:
         number, row = self._locate(user)
+        return self._group_of(number, range(row, row + 1))
+
+    def _group_of(self, number: int, rows: range) -> h5py.Group | PackedUsers:
         shard = self.shards[number]
         # Handles are not shared with a forked worker: each process opens its own.
         handle = (os.getpid(), number)
         if handle not in self._files:
             if len(self._files) >= _MOST_OPEN_FILES:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[handle] = open_file(shard.path)
+            self._files[handle] = PackedFile(shard.path) if shard.packed else open_file(shard.path)
         file = self._files[handle]
-        return packed_user(file, shard, row) if shard.packed else file["examples"][shard.users[row]]
+        return packed_users(file, shard, rows) if shard.packed else file["examples"][shard.users[rows.start]]
 
 
 def open_dataset(

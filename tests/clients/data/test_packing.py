@@ -1,7 +1,9 @@
 """Packed shards hold what the shards held, bit for bit, and are refused where they are damaged."""
 
+import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import h5py
@@ -161,3 +163,59 @@ def test_an_attribute_that_is_no_text_is_refused_without_its_value(tmp_path: Pat
         pack(open_dataset([tmp_path / "users.h5"]), tmp_path / "packed.h5")
     assert "hidden" not in str(error.value) and error.value.__context__ is None
     assert not (tmp_path / "packed.h5").exists()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shards=st.lists(COUNTS, min_size=1, max_size=3).filter(lambda shards: any(sum(one.values()) for one in shards)),
+    data=st.data(),
+)
+def test_users_read_together_are_what_each_is_alone(
+    tmp_path_factory: pytest.TempPathFactory, shards: list[dict[str, int]], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("packed")
+    paths = []
+    for number, counts in enumerate(shards):
+        named = {f"{number}{user}": count for user, count in counts.items()}
+        dataset = images(folder / "users.h5", named, "uint8", True, seed=number)
+        paths += pack(dataset, folder / f"packed{number}.h5")[0]
+        (folder / "users.h5").unlink()
+    packed = open_dataset(paths)
+    asked = data.draw(st.lists(st.integers(0, len(packed) - 1), max_size=9) | st.just(list(range(len(packed)))))
+    together = packed.read(asked)
+    assert len(together) == len(asked)
+    for one, user in zip(together, asked, strict=True):
+        alone = packed.read([user])
+        assert len(alone.pixels) == packed.examples[user]
+        np.testing.assert_array_equal(one.pixels, alone.pixels, strict=True)
+        np.testing.assert_array_equal(one.labels, alone.labels, strict=True)
+
+
+def test_a_forked_process_reads_with_handles_of_its_own(tmp_path: Path) -> None:
+    packed = open_dataset(pack(images(tmp_path / "users.h5", {"a": 3, "b": 2}, "uint8", False), tmp_path / "p.h5")[0])
+    before = packed.read([0, 1]).pixels
+    inherited = set(packed._files)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_read_in_child, args=(packed, theirs))
+    child.start()
+    pixels, handles = ours.recv()
+    child.join()
+    np.testing.assert_array_equal(pixels, before)
+    assert handles - inherited
+    np.testing.assert_array_equal(packed.read([0, 1]).pixels, before)
+
+
+def _read_in_child(packed: FederatedDataset, connection: Connection) -> None:
+    connection.send((packed.read([0, 1]).pixels, set(packed._files)))
+
+
+def test_the_faulty_are_found_among_many(tmp_path: Path) -> None:
+    images(tmp_path / "users.h5", {f"u{number:03d}": 1 + number % 2 for number in range(150)}, "float32", True)
+    with h5py.File(tmp_path / "users.h5", "r+") as file:
+        file["examples/u070/pixels"][0, 0, 0] = 2
+        file["examples/u149/label"][0] = -1
+    packed = open_dataset(pack(open_dataset([tmp_path / "users.h5"]), tmp_path / "packed.h5")[0])
+    done = []
+    assert check(packed, on_users=done.append) == {"u070": "pixels outside [0, 1]", "u149": "negative labels"}
+    assert done[-1] == 150 and done == sorted(set(done))

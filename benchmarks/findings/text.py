@@ -92,15 +92,20 @@ class Text:
 def zoo(texts: dict[str, Text], mechanism, bugs: Sequence[str], shares: Sequence[float] | None, seeds: int) -> None:
     """Print what came first for every bug, share and seed, and a table of how often it was right."""
     rows, right, pairs = [], 0, 0
+    healthy = {
+        (name, seed): text.summed(mechanism, bugs[0], 0.0, seed)
+        for name, text in texts.items()
+        for seed in range(seeds)
+    }
     for bug in bugs:
         expected, usual = ZOO[bug]
-        text = texts["raw" if bug in OF_RAW_TEXT else "tokens"]
+        column = "raw" if bug in OF_RAW_TEXT else "tokens"
+        text = texts[column]
         for share in shares or usual:
             firsts = []
             for seed in range(seeds):
-                before = text.summed(mechanism, bug, 0.0, seed)
                 after = text.summed(mechanism, bug, share, seed)
-                found = text.compare(mechanism, before, after)
+                found = text.compare(mechanism, healthy[column, seed], after)
                 firsts.append(found[0].name if found else "nothing")
                 said = f"{found[0].name} {found[0].strength:.2f}: {found[0].evidence}" if found else "nothing"
                 print(f"{bug} {share:.0%} seed {seed}: {said}", flush=True)

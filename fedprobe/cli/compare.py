@@ -13,7 +13,7 @@ from fedprobe.cli.output import Output
 from fedprobe.modeler.findings import LOOKED_FOR
 
 # The findings that this version looks for, for --fail-on.
-FINDINGS = tuple(name for names in LOOKED_FOR.values() for name in names)
+FINDINGS = tuple(dict.fromkeys(name for names in LOOKED_FOR.values() for name in names))
 
 
 def compare(

@@ -35,7 +35,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
     best = Table(box=None, pad_edge=False, header_style="bold")
     best.add_column("", justify="right")
     for name in result.names:
-        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
+        best.add_column(Text(one_line(name)), overflow="ellipsis", no_wrap=True)
         best.add_column("", justify="right", no_wrap=True)
     for rank in range(max(map(len, result.top))):
         cells: list[Text | str] = [str(rank + 1)]
@@ -51,7 +51,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
         risen = Table(box=None, pad_edge=False, header_style="bold")
         risen.add_column("word", overflow="ellipsis", no_wrap=True)
         for name in result.names:
-            risen.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
+            risen.add_column(Text(one_line(name)), justify="right", overflow="ellipsis", no_wrap=True)
         risen.add_column("log ratio", justify="right", no_wrap=True)
         for word in result.risen:
             cells = [f"{1000 * probability:.3g}" for probability in word.probabilities]
@@ -90,7 +90,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
     best = Table(box=None, pad_edge=False, header_style="bold")
     best.add_column("", justify="right")
     for name in result.names:
-        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
+        best.add_column(Text(one_line(name)), overflow="ellipsis", no_wrap=True)
         best.add_column("", justify="right", no_wrap=True)
     for rank in range(max(1, *map(len, result.ranked))):
         cells: list[Text | str] = [str(rank + 1)]
@@ -110,7 +110,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
         risen = Table(box=None, pad_edge=False, header_style="bold")
         risen.add_column("word", overflow="ellipsis", no_wrap=True)
         for name in (result.names[0], result.names[-1]):
-            risen.add_column(Text(name), justify="right", overflow="ellipsis", no_wrap=True)
+            risen.add_column(Text(one_line(name)), justify="right", overflow="ellipsis", no_wrap=True)
         for word in result.risen:
             before, after = word.counts
             risen.add_row(
@@ -149,7 +149,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
     save_oov_plot(file, result.names, result.profiles)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in result.names:
-        table.add_column(Text(name), ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(one_line(name)), ratio=1, no_wrap=True, overflow="ellipsis")
     for row in zip(*result.sentences, strict=False):
         table.add_row(*(Text(one_line(" ".join(sentence))) for sentence in row))
     out.print(table)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedprobe.modeler.printable import one_line
 
@@ -65,13 +65,16 @@ class Output:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show that something goes on, and not how far it is or of how much: on private data either would tell."""
+        """Show that something goes on, and not how far it is, of how much, or since when: each would tell.
+
+        On private data the time that it takes is a figure like any other.
+        """
         if self.lines:
             self.stderr.print(f"  {what}", soft_wrap=True)
         if not self.bars:
             yield
             return
-        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
+        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30))
         with Progress(*columns, console=self.stderr) as bar:
             bar.add_task(what, total=None)
             yield
@@ -82,17 +85,15 @@ class Output:
     ) -> Iterator[Callable[[int], None]]:
         """Yield a function to be told how much of `total` is done: a bar on a terminal, a line at times elsewhere.
 
-        `start` is what had been done before, which does not count for the rate. Without `rates` lines, which stay,
-        say neither how fast it goes nor how long it took.
+        `start` is what had been done before, which does not count for the rate. Without `rates` nothing says
+        how fast it goes or how long it takes.
         """
         if self.bars:
             columns = (
                 TextColumn("  {task.description}"),
                 BarColumn(bar_width=30),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+                *((TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True), TextColumn("left")) * rates),
                 TextColumn(note),
             )
             with Progress(*columns, console=self.stderr, transient=False) as bar:

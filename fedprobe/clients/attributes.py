@@ -1,32 +1,47 @@
 """Users' public attributes (those of their groups in the shards), and who matches a predicate on them."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedprobe.clients.data.index import DataError
 from fedprobe.clients.data.shards import FederatedDataset
-from fedprobe.privacy.predicates import Predicate
+from fedprobe.privacy.predicates import Predicate, Value
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """That users were looked at: as long as the random `id` is found again, no attribute changed."""
+    """Users' attributes as they were when they were first asked for: `lines`, a JSON object a user, as bytes (uint8).
+
+    Cohorts that were decided from the snapshot of one random `id` saw the same attributes of every user.
+    """
 
     id: str
+    lines: np.ndarray
+
+    def __iter__(self) -> Iterator[dict[str, Value]]:
+        return map(json.loads, self.lines.tobytes().splitlines())
 
 
-def matching(dataset: FederatedDataset, predicate: Predicate, private: bool) -> np.ndarray:
+def attribute_lines(dataset: FederatedDataset) -> np.ndarray:
+    """The attributes of all users, as a `Snapshot` holds them."""
+    lines = [json.dumps(dataset.attributes(user)) + "\n" for user in range(len(dataset))]
+    return np.frombuffer("".join(lines).encode(), np.uint8)
+
+
+def matching(snapshot: Snapshot, predicate: Predicate, private: bool) -> np.ndarray:
     """Which users match [users] (bool): each by her own attributes alone.
 
     Raises DataError where no user has an attribute that is named, or nobody matches, unless the population is private:
     that would tell.
     """
-    matches, known = np.zeros(len(dataset), bool), set()
-    for user in range(len(dataset)):
-        attributes = dataset.attributes(user)
+    found, known = [], set()
+    for attributes in snapshot:
         known |= attributes.keys()
-        matches[user] = predicate.holds(attributes)
+        found.append(predicate.holds(attributes))
+    matches = np.array(found, bool)
     missing = sorted(predicate.names - known)
     if missing and not private:
         there = f"there are {', '.join(sorted(known))}" if known else "they have none"

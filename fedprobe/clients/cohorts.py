@@ -71,7 +71,7 @@ class Cohort:
 
     `primary` and `measurement` for a rule that measures users, `vocabulary` (a file) and `counts` for `oov-words`,
     `public` (a folder) and `measurement` for `unlike-public`; None where the rule needs none. A rule with `where` has
-    measurements of the users that match alone, or the `Snapshot` that their attributes are of.
+    measurements of the users that match alone, or the `Snapshot` that their attributes are of, frozen too.
     `thresholds_are`: where an accuracy threshold comes from, `public`, `dp` (a release of this population's ledger) or
     `exact-simulation`. `released`: the figures of a private cohort that were released, as JSON; `histogram` of
     accuracies, released or, in a simulation, exact.
@@ -109,8 +109,9 @@ class Cohort:
             return vocabulary_known(dataset, self.members.outside, provenance)
         if self.public is not None:
             # It is made of simulations alone: of these users only where these are one of them.
-            made_of = load_public(Path(self.public)).description.get("populations", ())
-            return "public model" if dataset.population is None or dataset.population.id in made_of else None
+            made_of = load_public(Path(self.public)).description.get("populations")
+            known = dataset.population is None or made_of is None or dataset.population.id in made_of
+            return "public model" if known else None
         if self.primary is None:
             return None
         _, description = load_primary(Path(self.primary))
@@ -210,7 +211,8 @@ def decide_cohort(
     private = is_private(dataset)
     if private and percentile is not None and entry is None:
         raise ValueError("a percentile of private accuracies is a release, which an entry of the ledger pays for")
-    matches = None if rule.where is None else matching(dataset, parse(rule.where), private)
+    snapshot = None if rule.where is None else freeze_attributes(dataset)
+    matches = None if snapshot is None else matching(snapshot, parse(rule.where), private)
     everybody = np.ones(len(dataset), bool) if matches is None else matches
     if rule.needs_vocabulary:
         words = _words(rule, vocabulary)
@@ -219,20 +221,20 @@ def decide_cohort(
         sound = None if sound is None else sound & everybody
         counts = count_oov(dataset, words, on_users, sound).of(everybody)
         members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
-        cohort = Cohort(rule, members, vocabulary=str(vocabulary), counts=counts)
+        cohort = Cohort(rule, members, measurement=snapshot, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     if rule.needs_public:
-        densities = measure_density(dataset, _public(rule, public), on_users).of(everybody)
+        densities = _of_users(measure_density(dataset, _public(rule, public), on_users), everybody, snapshot)
         cohort = Cohort(rule, decide(rule, dataset, densities=densities), measurement=densities, public=str(public))
         return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
         sound = everybody & sound_users(dataset, on_users=on_users) if private else matches
-        snapshot = None if matches is None else freeze_attributes(dataset)
         cohort = Cohort(rule, decide(rule, dataset, sound=sound), measurement=snapshot)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)
     model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users).of(everybody)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    measurement = _of_users(measurement, everybody, snapshot)
     if private and rule.by_example:
         cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
         return _with_membership(cohort, measurement.measured, entry) if entry else cohort
@@ -245,6 +247,18 @@ def decide_cohort(
     members = decide(rule, dataset, measurement)
     released = _accuracy_figures(rule, histogram, entry) if private and entry else None
     return Cohort(rule, members, str(primary), measurement, None, None, thresholds_are, released, histogram)
+
+
+def _of_users(
+    measured: Measurement | Densities, users: np.ndarray, snapshot: Snapshot | None
+) -> Measurement | Densities:
+    """What was `measured` of these `users` [users] (bool) alone, whom the attributes in `snapshot` tell.
+
+    Cohorts exclude each other only under one measurement and one snapshot: its id is of both.
+    """
+    if snapshot is None:
+        return measured
+    return replace(measured.of(users), id=f"{measured.id}-{snapshot.id}")
 
 
 def _words(rule: CohortRule, vocabulary: Path | None) -> Vocabulary:
@@ -402,12 +416,12 @@ def frozen_cell(
     """The users that `rule` can select, if the shards at `paths`, which stay closed, were measured with `primary`.
 
     For a look ahead only. None where they were not, too: a measurement that is still to come shares no cell with any
-    entry, so that its plan costs as much as one on everybody.
+    entry, so that its plan costs as much as one on everybody. None with `where`, whose attributes are not looked at.
     Raises StoredError for a damaged model.
     """
     _, description = load_primary(primary)
     frozen = frozen_measurement(paths, population, record, description["tensors_sha256"])
-    return None if frozen is None else Cell.of(rule, frozen.id)
+    return None if frozen is None or rule.where is not None else Cell.of(rule, frozen.id)
 
 
 def _read(path: Path) -> dict:

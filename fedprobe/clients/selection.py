@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from fedprobe.clients.attributes import Snapshot
+from fedprobe.clients.attributes import Snapshot, attribute_lines
 from fedprobe.clients.data.checking import check
 from fedprobe.clients.data.corrupt import truth_of
 from fedprobe.clients.data.index import DataError, stamp, write_faults
@@ -265,17 +265,18 @@ def measure_density(
     return densities
 
 
-def freeze_attributes(dataset: FederatedDataset) -> Snapshot | None:
-    """The snapshot of these very shards, made if there is none: none of their users' attributes changed since.
+def freeze_attributes(dataset: FederatedDataset) -> Snapshot:
+    """The attributes of all users, or what is frozen of them about this very snapshot of the shards.
 
-    None where the shards are not registered.
+    Frozen, so that nobody is in two cohorts that exclude each other though the shards change unnoticed: other
+    attributes of the same size leave a file's size as it is, and its time may be set back.
     """
     if dataset.population is None:
-        return None
+        return Snapshot(secrets.token_hex(8), attribute_lines(dataset))
     folder, snapshot = _snapshot(dataset.paths, dataset.population, dataset.record, "attributes")
     found = _find(folder, snapshot, Snapshot)
     if found is None:
-        found = Snapshot(secrets.token_hex(8))
+        found = Snapshot(secrets.token_hex(8), attribute_lines(dataset))
         _freeze(folder, snapshot, found)
     return found
 

@@ -14,7 +14,7 @@ from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.models.moment_generator import MomentGenerator
 
 # Shapes: n images, C channels, H x W pixels.
-_PROXIES = 300
+_PROXIES = 500
 
 
 def findings(

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -152,10 +152,25 @@ def read_export(folder: Path) -> Export:
         value = json.loads((folder / MANIFEST).read_text())
         if value["schema"] != SCHEMA:
             raise ValueError("another schema")
-        images = [Exported(**one) for one in value["images"]]
-        return Export(images, value["labels"], value["run"], value["primary"], bool(value["merged"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        images = [_exported(one) for one in value["images"]]
+        labels, primary = _kept(value["labels"], int), _kept(value["primary"], str)
+        return Export(images, labels, str(value["run"]), primary, bool(value["merged"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LabelError(f"{folder} is no export; give the folder that fedprobe export wrote") from error
+
+
+def _exported(value: dict) -> Exported:
+    one = Exported(**value)
+    if type(one.file) is not str:
+        raise ValueError("no name of a file")
+    return replace(one, condition=_kept(one.condition, int), guess=_kept(one.guess, int))
+
+
+def _kept(value: object, kind: type) -> object:
+    """`value`, which is of a `kind` or None. Raises ValueError for anything else: it is shown as it is."""
+    if value is not None and type(value) is not kind:
+        raise ValueError(f"no {kind.__name__}")
+    return value
 
 
 def read_labels(path: Path, exported: Export) -> dict[str, int | None]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedprobe.errors import RequestError
+from fedprobe.modeler.printable import one_line
 from fedprobe.modeler.text_sampling import OovProfile
 
 # Eighths of a character, so that small differences show.
@@ -29,7 +30,7 @@ def oov_table(names: Sequence[str], profiles: Sequence[OovProfile], width: int) 
     highest = max((max(profile.rates, default=0.0) for profile in profiles), default=0.0) or 1.0
     for name in names:
         table.add_column("", no_wrap=True, width=bar)
-        head = Text(name)
+        head = Text(one_line(name))
         head.truncate(_FIGURE, overflow="ellipsis")
         table.add_column(head, justify="right", no_wrap=True)
     for position in range(min(MOST_POSITIONS, max(len(profile.rates) for profile in profiles))):

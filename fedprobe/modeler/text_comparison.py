@@ -12,6 +12,7 @@ from fedprobe.modeler.comparison import ComparisonError
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.known_words import known_to
 from fedprobe.modeler.findings.oov_by_position import oov_by_position as oov_finding
+from fedprobe.modeler.findings.sentences import sentence_findings
 from fedprobe.modeler.findings.sides import Drawn
 from fedprobe.modeler.findings.words import word_findings
 from fedprobe.modeler.text_sampling import (
@@ -110,7 +111,10 @@ def compare_sentences(
         raise ComparisonError("a model hardly makes sentences yet; train it for more rounds, or draw more with -n")
     # Beginnings are marked, so that what happens at the first position can be told apart.
     marked = [["^ " + " ".join(sentence) for sentence in text] for text in texts]
-    found = [oov_finding(profiles[0], profiles[-1], names[0], names[-1])]
+    found = [
+        oov_finding(profiles[0], profiles[-1], names[0], names[-1]),
+        *sentence_findings(drawn[0], drawn[-1], names[0], names[-1]),
+    ]
     return SentencesComparison(
         names,
         profiles,

@@ -127,12 +127,13 @@ def _elements(node: ast.expr) -> list[ast.expr]:
 def _value(node: ast.expr) -> Value | None:
     """The constant that stands there; None if none that an attribute can have does."""
     match node:
-        case ast.Constant(bool() | str() as value):
+        case ast.Constant(bool() | str() | int() as value):
             return value
-        case ast.Constant(int() | float() as value) if math.isfinite(value):
+        case ast.Constant(float() as value) if math.isfinite(value):
             return value
-        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)) if type(value) is not bool:
-            return -value
+        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float()) as number) if type(number.value) is not bool:
+            value = _value(number)
+            return None if value is None else -value
     return None
 
 

@@ -29,7 +29,7 @@ class CohortRule:
     than `min_examples` of them are left out.
     `unlike-public` (T6): of every user, the examples whose log density under the public model whose digest is
     `public` is `at_most` that; users with fewer than `min_examples` of them are left out.
-    `where` leaves out, of any of them, users whose public attributes do not match (`predicates`, in its one spelling).
+    `where` leaves out, of any of them, users whose public attributes do not match (`predicates`, in one spelling).
     *Assumes:* thresholds, the models and the vocabulary were fixed without looking at these users.
     """
 
@@ -65,7 +65,8 @@ class CohortRule:
         if self.at_most is not None and not math.isfinite(self.at_most):
             raise ValueError("the threshold of unlike-public is a finite log density")
         if self.where is not None:
-            parse(self.where)
+            # In its one spelling, which shows what would command a terminal as escapes.
+            object.__setattr__(self, "where", parse(self.where).text)
         if self.share is not None and self.criterion != "random":
             raise ValueError("--share goes with the cohort random, and only with it")
         if self.share is not None and not 0 < self.share <= 1:
@@ -146,7 +147,6 @@ def rule(
     if criterion in BY_EXAMPLE and min_examples is None:
         min_examples = LEAST_EXAMPLES[criterion]
     seed = None if share is None else seed
-    where = None if where is None else parse(where).text
     return CohortRule(criterion, below, above, min_examples, share, seed, vocabulary, public, at_most, where)
 
 

@@ -301,6 +301,12 @@ def test_what_could_command_a_terminal_is_shown_and_not_obeyed(capsys):
     assert not {"\x1b", "\x9b", "\x07"} & {*shown.out, *shown.err}
 
 
+def test_the_name_of_a_run_commands_no_terminal(fedprobe, copied):
+    (copied / "runs/low").rename(copied / "runs/low\x1b[2J")
+    done = fedprobe("compare", "runs/high", "runs/low\x1b[2J", "-n", 40, "-o", "p.png")
+    assert done.code == 0 and "\\x1b[2J" in done.out and "\x1b" not in done.out + done.err
+
+
 def test_each_of_three_runs_is_held_against_the_first_and_any_may_fail(fedprobe, inverted, copied):
     command = ["compare", "runs/high", "runs/high", "runs/low", "-n", "40", "-o", "p.png", "--telling"]
     value = run_of(fedprobe(*command, "--json"))

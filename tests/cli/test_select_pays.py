@@ -272,6 +272,12 @@ def test_a_terminal_is_not_told_how_many_users_there_are(fedprobe, private, prim
     assert "\x1b[" in done.err and "measuring" in done.err
     # Not even a share: users are measured so many at once.
     assert "%" not in done.err and f"/{USERS}" not in done.err and "users" not in done.err
+    # Nor how long it takes, as of a training: it tells of how much there is.
+    assert not re.search(r"\d:\d\d", done.err)
+    once = ["--method", "one-round", "--noise-multiplier", 9, "--workers", 1, "-o", "run"]
+    done = fedprobe("train-gan", "data", *once, FORCE_COLOR="1", TTY_INTERACTIVE="1")
+    assert done.code == 0 and "training" in done.err, done.err
+    assert not re.search(r"\d:\d\d", done.err) and "rounds/s" not in done.out + done.err
 
 
 def test_what_was_released_plans_a_training(tmp_path, fedprobe, private, primary, tiny):

@@ -1,10 +1,17 @@
 """`--where` and `--where-each`: cohorts of users whose public attributes match, and what they cost together."""
 
 import json
+import os
 
 import h5py
 import numpy as np
 import pytest
+from h5py import h5a, h5s, h5t
+
+from fedprobe.clients.cohorts import cell_of, decide_cohort
+from fedprobe.clients.data.shards import open_dataset
+from fedprobe.privacy.entries import Entry, together
+from fedprobe.privacy.rules import rule
 
 VERSIONS = ("2.0", "2.1")
 ONCE = ["--method", "one-round", "--workers", 1, "--no-progress"]
@@ -104,13 +111,72 @@ def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fed
     assert fedprobe("train-gan", "data", "--target-epsilon", 1.5, *ONCE, "-o", "everybody").code == 4
 
 
-def test_attributes_that_changed_meanwhile_share_no_budget(tmp_path, fedprobe, private, shards):
-    paid = ["--target-epsilon", 1.5, *ONCE]
-    assert fedprobe("train-gan", "data", "--where", "version == '2.0'", *paid, "-o", "one").code == 0
+@pytest.mark.parametrize("unnoticed", [False, True])
+def test_who_changed_sides_meanwhile_is_charged_for_all_she_takes_part_in(
+    tmp_path, fedprobe, private, shards, unnoticed
+):
+    paid, status = ["--target-epsilon", 1.5, *ONCE], shards.stat()
+    for version in VERSIONS:
+        where = ["--where", f"version == '{version}'", "-o", f"{version}.json"]
+        assert fedprobe("select", "data", *where).code == 0
+    assert fedprobe("train-gan", "data", "--cohort", "2.0.json", *paid, "-o", "one").code == 0
     with h5py.File(shards, "r+") as file:
-        next(iter(file["examples"].values())).attrs["version"] = "2.0"
-    done = fedprobe("train-gan", "data", "--where", "version == '2.1'", *paid, "-o", "other")
-    assert done.code == 4 and "left" in done.line
+        for group in file["examples"].values():
+            group.attrs.modify("version", "2.1")
+    if not unnoticed:
+        done = fedprobe("train-gan", "data", "--cohort", "2.1.json", *paid, "-o", "other")
+        assert done.code == 3 and "changed" in done.line
+        assert fedprobe("select", "data", "--where", "version == '2.1'", "-o", "2.1.json").code == 0
+        done = fedprobe("train-gan", "data", "--cohort", "2.1.json", *paid, "-o", "other")
+        assert done.code == 4 and "left" in done.line
+        return
+    # As a copy that keeps times does. What was frozen counts: four users have version 2.1, and no more.
+    os.utime(shards, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert shards.stat().st_size == status.st_size
+    dataset = open_dataset([shards])
+    members = [decide_cohort(dataset, rule("random", where=f"version == '{one}'")).members.users for one in VERSIONS]
+    assert [len(one) for one in members] == [7, 4] and not set(members[0]) & set(members[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(b"when", h5t.UNIX_D32LE), (b"\xff", h5t.NATIVE_INT32)], ids=["type", "name"]
+)
+def test_an_attribute_that_cannot_be_read_stops_no_command(fedprobe, simulation, shards, name, kind):
+    with h5py.File(shards, "r+") as file:
+        user = list(file["examples"].values())[3]
+        h5a.create(user.id, name, kind, h5s.create(h5s.SCALAR))
+    assert counted(fedprobe, "--where", "version == '2.0'") == 7
+    assert counted(fedprobe, "--where", "version == '2.1'") == (3 if name == b"when" else 4)
+
+
+def test_two_looks_at_attributes_share_no_budget_though_the_measurement_is_one(
+    tmp_path, fedprobe, private, primary, shards
+):
+    low = ["data", "--cohort", "low-accuracy", "--primary", primary, "--where"]
+    for number, version in enumerate(VERSIONS):
+        assert fedprobe("select", *low, f"version == '{version}'", "-o", f"{number}.json").code == 0
+    assert fedprobe("select", *low, "version == '2.0'", "-o", "again.json").code == 0
+    for path in (tmp_path / "data").rglob("measurements/*.json"):
+        if json.loads(path.read_text())["primary"] == "attributes":
+            path.unlink()
+    assert fedprobe("select", *low, "version == '2.1'", "-o", "later.json").code == 0
+    cells = {name: cell_of(tmp_path / f"{name}.json") for name in ("0", "1", "again", "later")}
+    assert cells["0"] == cells["again"]
+    for other, total in (("1", 1.5), ("later", 3.0)):
+        assert together([Entry("", "", (), 1.5, 0.0, cells[name]) for name in ("0", other)]).epsilon == total
+
+
+def test_slices_of_words_cost_what_one_does(tmp_path, fedprobe, write_shard, sentences):
+    path = write_shard(tmp_path / "data" / "s.h5", sentences(12))
+    with h5py.File(path, "r+") as file:
+        for number, group in enumerate(file["examples"].values()):
+            group.attrs["version"] = VERSIONS[number % 2]
+    (tmp_path / "vocabulary.txt").write_text("the\na\n")
+    assert fedprobe("init", "data", "--budget-epsilon", 2).code == 0
+    words = ["--cohort", "oov-words", "--vocabulary", "vocabulary.txt"]
+    each = fedprobe("select", "data", *words, "--where-each", f"version in {VERSIONS}", "-o", "slices", "--json").json
+    cells = [cell_of(tmp_path / one["file"]) for one in each["cohorts"]]
+    assert together([Entry("", "", (), 1.5, 0.0, cell) for cell in cells]).epsilon == 1.5
 
 
 def test_a_study_of_slices(tmp_path, fedprobe, private):

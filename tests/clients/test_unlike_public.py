@@ -126,6 +126,9 @@ def test_a_model_of_these_very_users_makes_the_statement_conditional(tmp_path, s
     save_public(tmp_path / "own", model.density, model.quantiles, {"populations": [dataset.population.id]})
     own = decide_cohort(dataset, unlike_public(tmp_path / "own"), public=tmp_path / "own")
     assert own.conditional_on(dataset) == "public model"
+    save_public(tmp_path / "whose", model.density, model.quantiles, {})
+    whose = decide_cohort(dataset, unlike_public(tmp_path / "whose"), public=tmp_path / "whose")
+    assert whose.conditional_on(dataset) == "public model", "of what it does not say it may be made"
 
 
 def test_bad_content_of_a_private_user_leaves_her_out_silently(tmp_path, write_shard, unlike, density):

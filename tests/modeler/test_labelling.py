@@ -214,3 +214,24 @@ def test_intervals_are_wilsons(hits, more):
         return
     known = binomtest(hits, rate.count).proportion_ci(method="wilson")
     assert rate.interval == (known.low, known.high)
+
+
+@pytest.mark.parametrize(
+    "bent",
+    [
+        {"labels": "3"},
+        {"labels": True},
+        {"primary": ["corner"]},
+        {"images": [{"file": 5, "condition": None}]},
+        {"images": [{"file": "a.png", "condition": "1"}]},
+        {"images": [{"file": "a.png", "condition": 1, "guess": "\x1b[2J"}]},
+    ],
+    ids=str,
+)
+def test_an_export_says_only_what_can_be_shown(tmp_path, sampler, bent):
+    folder = tmp_path / "out"
+    written(sampler, folder)
+    value = json.loads((folder / "export.json").read_text())
+    write_json(folder / "export.json", value | bent)
+    with pytest.raises(LabelError, match="no export"):
+        read_export(folder)

@@ -147,17 +147,20 @@ class FederatedDataset:
         raise TextError("some text is not UTF-8, or holds a NUL; see whose with: fedprobe data describe --check")
 
     def attributes(self, user: int) -> dict[str, str | int | float | bool]:
-        """The attributes of one user's group (a position) that are single strings, numbers or truth values."""
+        """The attributes of one user's group (a position) that are single strings, numbers or truth values.
+
+        She has none where one of them is of a type that cannot be read: that is her content, and no fault of the file.
+        """
         plain = {}
         try:
             for name, value in self._group(user).attrs.items():
                 value = value.item() if isinstance(value, np.generic) else value
                 value = value.decode() if isinstance(value, bytes) else value
-                if isinstance(value, str | bool | int | float):
+                if isinstance(name, str) and isinstance(value, str | bool | int | float):
                     plain[name] = value
-        except UnicodeDecodeError:
+        except (ValueError, TypeError, AttributeError):
             return {}
-        except (OSError, RuntimeError, KeyError, TypeError):
+        except (OSError, RuntimeError, KeyError):
             raise DataError("the attributes of some users cannot be read: a shard is damaged; copy it again") from None
         return plain
 

@@ -9,8 +9,8 @@ LOOKED_FOR = {
     ),
     "words": (
         *("joined-tokens", "invisible-characters", "encoding-damage", "markup-left", "placeholders", "script-shift"),
-        *("case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split", "truncation"),
-        *("letters-changed", "words-appeared", "words-vanished"),
+        *("language-shift", "case-lost", "case-changed", "repeated-tokens", "punctuation-glued", "tokens-split"),
+        *("truncation", "letters-changed", "words-appeared", "words-vanished"),
     ),
-    "sentences": ("oov-by-position",),
+    "sentences": ("oov-by-position", "repeated-tokens", "truncation"),
 }

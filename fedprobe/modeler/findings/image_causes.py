@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,25 +15,30 @@ from torch.nn import functional
 class Cause:
     """A thing that may have been done to images: `apply` takes and returns [n, C, H, W] in [0, 1].
 
-    `name` is the stable word of its finding; `says` goes behind "LOW looks like HIGH ...".
+    `name` is the stable word of its finding; `says` goes behind "LOW looks like HIGH ...". `pointwise`: every pixel
+    changes by its own grey value alone.
     """
 
     name: str
     says: str
     apply: Callable[[Tensor], Tensor]
+    pointwise: bool = False
 
 
 def causes() -> Iterator[Cause]:
     """All that are tried whatever the samples are; those that depend on the samples are not among them."""
     yield Cause("inversion", "with black and white exchanged", lambda images: 1 - images)
-    yield from _light()
+    for cause in _light():
+        yield cause if "their mean" in cause.says else replace(cause, pointwise=True)
     yield from _places()
     yield from _sharpness()
 
 
 def _light() -> Iterator[Cause]:
-    for shift in (0.1, 0.2, 0.3, 0.45, 0.6):
+    for shift in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
         yield Cause("brightness", f"brighter by {shift:.0%}", lambda images, by=shift: (images + by).clamp(0, 1))
+        # On white ground that cannot be told from less contrast of the ink.
+        yield Cause("brightness", f"with ink {shift:.0%} lighter", lambda images, by=shift: 1 - (1 - by) * (1 - images))
         yield Cause("brightness", f"darker by {shift:.0%}", lambda images, by=shift: (images - by).clamp(0, 1))
         kept = 1 - shift
         yield Cause("brightness", f"{kept:.2f} times as bright", lambda images, by=kept: images * by)
@@ -41,15 +46,13 @@ def _light() -> Iterator[Cause]:
         says = f"{factor:.2f} times as bright"
         yield Cause("brightness", says, lambda images, by=factor: (images * by).clamp(0, 1))
     for factor in (0.25, 0.4, 0.55, 0.7, 0.85, 1.3, 1.7, 2.5, 4.0):
-        for name, middle in (("grey", _grey), ("their mean", _mean), ("white", _white)):
-            if name == "white" and factor > 1:
-                continue
+        for name, middle in (("grey", _grey), ("their mean", _mean)):
             yield Cause(
                 "contrast",
                 f"with {factor:.2f} times the contrast (about {name})",
                 lambda images, by=factor, about=middle: (about(images) + by * (images - about(images))).clamp(0, 1),
             )
-    for power in (0.2, 0.35, 0.55, 0.75, 1.4, 1.9, 2.7, 4.0):
+    for power in (0.2, 0.25, 0.3, 0.35, 0.45, 0.55, 0.75, 1.4, 1.9, 2.3, 2.7, 4.0):
         yield Cause("gamma", f"with a gamma of {power:.2f}", lambda images, by=power: images.clamp(0, 1) ** by)
     for levels in (2, 3, 4, 5, 6, 8):
         yield Cause(
@@ -159,10 +162,6 @@ def _ground(images: Tensor) -> Tensor:
 
 def _grey(images: Tensor) -> float:
     return 0.5
-
-
-def _white(images: Tensor) -> float:
-    return 1.0
 
 
 def _mean(images: Tensor) -> Tensor:

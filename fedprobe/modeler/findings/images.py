@@ -17,6 +17,7 @@ from fedprobe.modeler.findings.image_causes import Cause, causes
 from fedprobe.modeler.findings.image_patterns import patterns, relabellings
 from fedprobe.modeler.findings.profile import Difference, Looked, Profile
 from fedprobe.models.embedding import Features
+from fedprobe.models.image_details import TONES, compressed, decompressed, tones_of
 
 # The chance, over all causes that are tried, that noise alone explains itself so well.
 _LEAST_CHANCE = 1e-4
@@ -26,6 +27,8 @@ _LEAST_SHARE = 0.1
 # A further cause must explain this share of what the first one left, where that is this share of all.
 _LEAST_OF_REST = 0.6
 _REST = 0.2
+# Of two causes that explain about as much the one that struck all images is simpler than one that struck some.
+_SIMPLER = 0.1
 # So many standard deviations of what chance leaves.
 _CLEARLY_LEFT = 5.0
 
@@ -116,7 +119,8 @@ def _finding(
 
 
 def _ranked(difference: Difference, directions: Sequence[tuple]) -> list[Explanation]:
-    return sorted((_explanation(difference, *one) for one in directions), key=lambda one: -one.gain)
+    tried = (_explanation(difference, *one) for one in directions)
+    return sorted(tried, key=lambda one: -one.gain * (1 - _SIMPLER * (1 - one.share)))
 
 
 def _explanation(difference: Difference, name: str, says: str, direction: Tensor, cause: Cause | None) -> Explanation:
@@ -148,9 +152,24 @@ def _directions(
         tried += patterns(*strokes, deviations)
     for cause in tried:
         after = looked.vector(config.features(cause.apply(proxies.images)), proxies.labels)
-        yield cause.name, cause.says, after - before, cause
+        direction = after - before
+        if cause.pointwise and config.details:
+            looked.tones(direction)[:] = _tones_moved(cause, a, looked)
+        yield cause.name, cause.says, direction, cause
     if proxies.labels is not None:
         yield from _of_labels(a, b, proxies, looked, before)
+
+
+def _tones_moved(cause: Cause, a: Profile, looked: Looked) -> Tensor:
+    """How the block of grey values changes where each pixel's own value decides: of A's values, not of samples'."""
+    scale = looked.config.detailed.scales[1]
+    dark = float(a.mean[0]) > looked.config.polarity_norm / 2
+    shares = decompressed(looked.tones(a.mean) / scale)
+    lightness = torch.linspace(0, 1, TONES, dtype=torch.float64)
+    seen = 1 - lightness if dark else lightness
+    moved = cause.apply(seen.view(TONES, 1, 1, 1)).flatten().clamp(0, 1)
+    after = shares @ (tones_of((1 - moved if dark else moved)[:, None]))
+    return (compressed(after) - compressed(shares)) * scale
 
 
 def _of_labels(a: Profile, b: Profile, proxies: Proxies, looked: Looked, before: Tensor):

@@ -1,25 +1,34 @@
 """Joined tokens: words that are two in one, with a blank inside or with nothing between them."""
 
+import re
+
 from fedprobe.modeler.findings.cause import Cause
 from fedprobe.modeler.findings.known_words import KnownWords
 
 # Single letters stand in every vocabulary; of them these are words.
 _SHORT = frozenset({"a", "i", "A", "I"})
+# What is left of a blank that did not separate.
+_BETWEEN = re.compile(r"(?:[^\w\s]|_){0,2}|%20|&nbsp;|\\[trn]")
+_LONGEST_BETWEEN = 6
+_NO_BLANKS = re.compile("[\x1c-\x1f\x85]")
 
 
 def is_joined(word: str, known: KnownWords | None = None) -> bool:
     """Whether there are two tokens or more in `word`, set apart by blanks; noise of an untrained model is none."""
-    return len(word.split()) > 1 and word.isprintable() and "\\x" not in word
+    parts = word.split()
+    whole = all(part.isprintable() for part in parts) and "\\x" not in word and not _NO_BLANKS.search(word)
+    return len(parts) > 1 and whole
 
 
 def is_run_together(word: str, known: KnownWords) -> bool:
-    """Whether `word` is two different frequent words with nothing but perhaps a hyphen or the like between them."""
-    for middle in range(1, len(word)):
-        first, second = word[:middle], word[middle:]
-        if _is_frequent(first, known) and first != second:
-            if _is_frequent(second, known):
-                return True
-            if second[0] in "_-+./" and _is_frequent(second[1:], known):
+    """Whether `word` is two different frequent words with nothing, or a sign or an escaped blank, between them."""
+    for end in range(1, len(word)):
+        first = word[:end]
+        if not _is_frequent(first, known):
+            continue
+        for start in range(end, min(end + _LONGEST_BETWEEN + 1, len(word))):
+            second = word[start:]
+            if first != second and _is_frequent(second, known) and _BETWEEN.fullmatch(word[end:start]):
                 return True
     return False
 

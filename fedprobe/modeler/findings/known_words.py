@@ -74,6 +74,22 @@ class KnownWords:
         variants = {word, *without_one(word)}
         return any(self._near.get(variant, frozenset()) - {word} for variant in variants)
 
+    def is_without_vowels(self, word: str) -> bool:
+        """Whether `word` has no vowel, and a known word is the same without its own."""
+        return word == without_vowels(word) and bool(self._consonants.get(word, frozenset()) - {word})
+
+    def is_rearranged(self, word: str) -> bool:
+        """Whether another known word has the same letters."""
+        return bool(self._by_letters.get("".join(sorted(word)), frozenset()) - {word})
+
+    @cached_property
+    def _consonants(self) -> dict[str, set[str]]:
+        return _grouped((without_vowels(word), word) for word in self._all)
+
+    @cached_property
+    def _by_letters(self) -> dict[str, set[str]]:
+        return _grouped(("".join(sorted(word)), word) for word in self._all)
+
     @cached_property
     def _by_case(self) -> dict[str, set[str]]:
         return _grouped((word.casefold(), word) for word in self._all)
@@ -113,6 +129,10 @@ def known_to(runs: Iterable[Run]) -> KnownWords:
 def without_one(word: str) -> list[str]:
     """`word` with one letter left out, each in turn."""
     return [word[:place] + word[place + 1 :] for place in range(len(word))]
+
+
+def without_vowels(word: str) -> str:
+    return "".join(letter for letter in word if letter not in "aeiou")
 
 
 def scripts_of(word: str) -> set[str]:

@@ -8,8 +8,11 @@ from fedprobe.modeler.findings.known_words import KnownWords
 _TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>|</?([a-z][a-z0-9]*)$", re.ASCII | re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
 _ATTRIBUTE = re.compile(r"(?:href|src|class|style|id|alt|title)=[\"'].*", re.IGNORECASE)
-# Markdown, BBCode, LaTeX, templates, and line breaks as string literals have them.
-_OTHER = re.compile(r"(?:\*\*|__|~~|``)\w|\w(?:\*\*|__|~~|``)$|\]\(|\[/?[a-z]+\]|\\[a-z]+\{|\{\{|\}\}|\\[ntr]$")
+# Markdown, BBCode, LaTeX, templates, addresses, string literals and their line breaks.
+_OTHER = re.compile(
+    r"^(?:\*\*|__|~~)\w|\w(?:\*\*|__|~~)$|^(`+)\w[^`]*\1$|\]\(|\[/[a-z]+\]|\\[a-z]+\{|\{\{|\}\}|\\[ntr]$|^https?://|^www\."
+    r"|^[bru](['\"]).+\2$"
+)
 _TAG_NAMES = frozenset(
     "a abbr article b blockquote body br center code dd del div dl dt em font footer form h1 h2 h3 h4 h5 h6 head header"
     " hr html i iframe img input ins kbd label li link main meta nav ol option p pre q s script section select small"

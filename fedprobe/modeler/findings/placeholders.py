@@ -14,7 +14,11 @@ _ZEROS = re.compile(r"0{2,}|[0#dD]+(?:[.,:/\-][0#dD]+)+")
 
 def is_placeholder(word: str, known: KnownWords) -> bool:
     """Whether `word` is a mark in brackets, a value that is missing, or a masked number."""
-    return bool(_MARK.fullmatch(word) or _ZEROS.fullmatch(word)) or word.strip("<>[](){}").lower() in _MISSING
+    inner = word.strip("[](){}%$_#@")
+    quoted = inner != word and inner in known
+    if _ZEROS.fullmatch(word) or (_MARK.fullmatch(word) and not quoted):
+        return True
+    return word.strip("<>[](){}").lower() in _MISSING
 
 
 PLACEHOLDERS = Cause("placeholders", "placeholders in the place of words or numbers", is_placeholder)

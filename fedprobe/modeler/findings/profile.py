@@ -78,6 +78,12 @@ class Looked:
         start = len(vector_Q) - self.config.detailed.length
         return vector_Q[start : start + self.config.detailed.sizes[0]]
 
+    def tones(self, vector_Q: Tensor) -> Tensor:
+        """The block of grey values [TONES] of a vector."""
+        pixels, tones, _ = self.config.detailed.sizes
+        start = len(vector_Q) - self.config.detailed.length + pixels
+        return vector_Q[start : start + tones]
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -1,5 +1,7 @@
 """Punctuation glued: known words with signs at an end."""
 
+import unicodedata
+
 from fedprobe.modeler.findings.cause import Cause
 from fedprobe.modeler.findings.known_words import KnownWords
 
@@ -16,7 +18,7 @@ def has_glued_signs(word: str, known: KnownWords) -> bool:
 
 
 def _is_sign(sign: str) -> bool:
-    return sign.isprintable() and not sign.isalnum() and not sign.isspace()
+    return sign.isprintable() and not (sign.isalnum() or sign.isspace() or unicodedata.combining(sign))
 
 
 PUNCTUATION_GLUED = Cause("punctuation-glued", "known words with punctuation at an end", has_glued_signs)

@@ -7,12 +7,15 @@ _MOST = 4
 
 
 def is_repeated(word: str, known: KnownWords) -> bool:
-    """Whether `word` is a known one twice to four times, perhaps with a sign between, or each of its letters is."""
+    """Whether `word` is a known one twice to four times, or begins or has each letter twice."""
     for times in range(2, _MOST + 1):
         if any(_is_times(word, times, between, known) for between in ("", "-", "_", ",", ".")):
             return True
         if word[::times] in known and word == "".join(sign * times for sign in word[::times]):
             return True
+    start, _, whole = word.partition("-")
+    if start and whole.startswith(start) and whole != start and whole in known:
+        return True
     return _longest_run(word) > 2 and _without_runs(word) in known
 
 

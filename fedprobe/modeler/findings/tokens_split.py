@@ -23,9 +23,17 @@ def pieces(words: Collection[str], known: KnownWords) -> set[str]:
     """The pieces among `words`; none where they are beginnings only, or ends only, which truncation explains."""
     found = {word for word in words if is_piece(word, known)}
     marked = {word for word in found if any(mark in word for mark in _MARKS)}
-    beginnings = sum(known.is_beginning(word) and not known.is_end(word) for word in found - marked)
-    ends = sum(known.is_end(word) and not known.is_beginning(word) for word in found - marked)
+    beginnings = sum(_begins_only(word, known) for word in found - marked)
+    ends = sum(_ends_only(word, known) for word in found - marked)
     return found if min(beginnings, ends) > _LEAST_OF_EITHER * (beginnings + ends) else marked
+
+
+def _begins_only(word: str, known: KnownWords) -> bool:
+    return known.is_beginning(word + "'") or (known.is_beginning(word) and not known.is_end(word))
+
+
+def _ends_only(word: str, known: KnownWords) -> bool:
+    return known.is_end("'" + word) or (known.is_end(word) and not known.is_beginning(word))
 
 
 def _is_text(word: str) -> bool:

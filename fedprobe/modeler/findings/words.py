@@ -11,7 +11,7 @@ special one counts, and what it explains is not asked about again: that the same
 one finding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fedprobe.modeler.findings.case import CASE_CHANGED, CASE_LOST
 from fedprobe.modeler.findings.encoding_damage import ENCODING_DAMAGE
@@ -20,7 +20,8 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.invisible_characters import INVISIBLE_CHARACTERS
 from fedprobe.modeler.findings.joined_tokens import JOINED_TOKENS, RUN_TOGETHER
 from fedprobe.modeler.findings.known_words import KnownWords
-from fedprobe.modeler.findings.letters_changed import LETTERS_CHANGED
+from fedprobe.modeler.findings.language_shift import LANGUAGE_SHIFT
+from fedprobe.modeler.findings.letters_changed import LETTERS_CHANGED, LETTERS_MIXED
 from fedprobe.modeler.findings.markup_left import MARKUP_LEFT
 from fedprobe.modeler.findings.placeholders import PLACEHOLDERS
 from fedprobe.modeler.findings.punctuation_glued import PUNCTUATION_GLUED
@@ -29,16 +30,18 @@ from fedprobe.modeler.findings.script_shift import SCRIPT_SHIFT
 from fedprobe.modeler.findings.sides import Released, Side
 from fedprobe.modeler.findings.tokens_split import TOKENS_SPLIT
 from fedprobe.modeler.findings.truncation import BEGINNING_LOST, TRUNCATION
-from fedprobe.modeler.findings.words_changed import words_changed
+from fedprobe.modeler.findings.words_changed import APPEARED, words_changed
 
 # The more special ones first.
 CAUSES = (
-    *(JOINED_TOKENS, INVISIBLE_CHARACTERS, ENCODING_DAMAGE, MARKUP_LEFT, PLACEHOLDERS, SCRIPT_SHIFT),
-    *(CASE_LOST, CASE_CHANGED, REPEATED_TOKENS, PUNCTUATION_GLUED, RUN_TOGETHER, TOKENS_SPLIT),
-    *(TRUNCATION, BEGINNING_LOST, LETTERS_CHANGED),
+    *(JOINED_TOKENS, ENCODING_DAMAGE, INVISIBLE_CHARACTERS, MARKUP_LEFT, PLACEHOLDERS, SCRIPT_SHIFT),
+    *(LANGUAGE_SHIFT, CASE_LOST, CASE_CHANGED, REPEATED_TOKENS, PUNCTUATION_GLUED, RUN_TOGETHER),
+    *(TOKENS_SPLIT, TRUNCATION, BEGINNING_LOST, LETTERS_CHANGED, LETTERS_MIXED),
 )
 # A cause that explains as much as the best one but for this part of it is told from it by which is the more special.
 ABOUT_AS_WELL = 0.1
+# Where causes leave more of it unexplained than this, they are not what it is about: words appeared.
+MOST_LEFT = 0.5
 # All causes on both sides, and words that appeared or vanished.
 QUESTIONS = 2 * len(CAUSES) + 2
 
@@ -49,8 +52,14 @@ def word_findings(a: Side, b: Side, a_name: str, b_name: str, known: KnownWords 
     `known` has the vocabulary that words were outside of, if it is known. `a` is the healthy side, or the one before.
     """
     known = known or KnownWords()
+    pairs = [_pair(a, b, known), _pair(b, a, known)]
+    explanations = _explanations(pairs)
+    settled = {word for explanation in explanations for word in explanation.mine | explanation.theirs}
     found: dict[str, Finding] = {}
-    for explanation in _explanations([_pair(a, b, known), _pair(b, a, known)]):
+    if explanations and _share_left(pairs[0], settled) > MOST_LEFT:
+        changed = words_changed(a, b, a_name, b_name, QUESTIONS, settled)
+        found = {finding.name: finding for finding in changed if finding.name == APPEARED}
+    for explanation in explanations:
         mirrored, cause = explanation.pair.side is a, explanation.cause
         if mirrored and cause.mirror is not None:
             cause = cause.mirror
@@ -63,6 +72,13 @@ def _pair(other: Side, side: Side, known: KnownWords) -> Pair:
     # What a model draws may be its noise; what was released are words that many have.
     others = other.words if isinstance(other, Released) else ()
     return Pair(other, side, KnownWords(known.vocabulary, known.others.union(others)), QUESTIONS)
+
+
+def _share_left(pair: Pair, settled: Collection[str]) -> float:
+    """How much of what rose between releases no explanation settles."""
+    risen = pair.risen or {}
+    left = sum(more for word, more in risen.items() if word not in settled)
+    return left / sum(risen.values()) if risen else 0.0
 
 
 def _explanations(pairs: Sequence[Pair]) -> list[Explanation]:

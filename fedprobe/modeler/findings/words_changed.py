@@ -1,6 +1,6 @@
 """Words that appeared or vanished, where nothing more special is found."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from scipy.stats import fisher_exact
 
@@ -18,17 +18,20 @@ _LEVEL = 0.01
 LEAST_STRENGTH = 0.01
 
 
-def words_changed(a: Side, b: Side, a_name: str, b_name: str, questions: int) -> list[Finding]:
+def words_changed(
+    a: Side, b: Side, a_name: str, b_name: str, questions: int, settled: Collection[str] = ()
+) -> list[Finding]:
     """The words that appeared in `b`, and those that vanished from `a`; none between a release and a model.
 
-    Strength: the share that they have on their side, less that on the other, with its interval.
+    Words that are `settled` are left out. Strength: the share that they have on their side, less that on the other,
+    with its interval.
     """
     found, confidence = [], 1 - 0.05 / questions
     for name, before, after, before_name, after_name in (
         (APPEARED, a, b, a_name, b_name),
         (VANISHED, b, a, b_name, a_name),
     ):
-        words = _new(before, after, questions)
+        words = [word for word in _new(before, after, questions) if word not in settled]
         if not words:
             continue
         mine, theirs = after.share(words, confidence), before.share(before.words & set(words), confidence)
@@ -43,7 +46,7 @@ def words_changed(a: Side, b: Side, a_name: str, b_name: str, questions: int) ->
                 more.value,
                 more.low,
                 more.high,
-                f"{says}, and no special cause explains them",
+                f"{says}, and no special cause explains most of them",
                 f"{mine.value:.1%} of {after.of.format(after_name)}, {theirs.value:.1%} of those of {before_name}; "
                 f"most often: {often}",
             )

@@ -8,7 +8,7 @@ from fedprobe.runs import Run
 
 # What a preset decides alone: no option says it.
 _PRESET_ALONE = ("peepholes", "tied", "held_out")
-_RULE = ("below", "above", "min_examples", "share")
+_RULE = ("below", "above", "min_examples", "share", "where")
 
 
 def command_of(run: Run) -> list[str]:
@@ -21,7 +21,8 @@ def command_of(run: Run) -> list[str]:
     given = {"method": config.get("method")}
     if config["command"] != "train-classifier":
         given |= {"cohort": rule["criterion"], **{name: rule.get(name) for name in _RULE}}
-        given |= {"primary": cohort.get("primary"), "vocabulary": _vocabulary(run, config)}
+        given |= {"primary": cohort.get("primary"), "public": cohort.get("public")}
+        given |= {"vocabulary": _vocabulary(run, config)}
         given |= config.get("text") or {}
     else:
         given |= {"classes": config["architecture"]["classes"]}

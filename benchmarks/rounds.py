@@ -1,8 +1,10 @@
 """Seconds a round of train-gan's two presets, with one worker and with one a core, on synthetic users.
 
     python -m benchmarks.rounds [--rounds 20] [--json]
+    python -m benchmarks.rounds --workload W1 [--rounds 20] [--json] [--workers 2]
 
 Medians over rounds that take turns, so that a machine that slows down slows both; what to quote is the ratio.
+With a workload (see workloads.py) fedprobe alone trains it, and a line a round says how long it took.
 """
 
 import argparse
@@ -11,12 +13,14 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
 
+from benchmarks import workloads
 from fedprobe.clients.data.shards import open_dataset
 from fedprobe.clients.selection import Members
 from fedprobe.clients.updates import CriticUpdate
@@ -76,11 +80,22 @@ def measure(preset: str, rounds: int) -> dict[str, float]:
     return {"one_worker": medians[1], "one_a_core": medians[cores], "ratio": medians[cores] / medians[1]}
 
 
-def main() -> None:
+def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--workload", choices=workloads.NAMES)
+    parser.add_argument("--workers", type=int, help="With a workload: processes [default: one a core].")
+    parser.add_argument("--users", type=int, help="With a workload: users a round, for a quick look.")
+    arguments = parser.parse_args(options)
+    if arguments.workload:
+
+        def say(line: dict) -> None:
+            told = "{impl} {workload} round {round}: {sec:.3f} s, {rss_mb:.0f} MB".format(**line)
+            print(json.dumps(line) if arguments.json else told, flush=True)
+
+        workloads.run(arguments.workload, arguments.rounds, say, arguments.workers, arguments.users)
+        return
     results = {preset: measure(preset, arguments.rounds) for preset in PRESETS}
     if arguments.json:
         print(json.dumps(results))

@@ -113,8 +113,10 @@ def _say_telling(out: Output, differs, told, shown: bool) -> None:
 
     names = (differs.a.name, differs.b.name)
     out.row("", "")
-    out.row("telling", f"in the picture below: what is most typical of {names[0]}, then of {names[1]}, each above the")
-    out.row("", f"nearest on the other side; a map of all samples, {names[0]} black, {names[1]} white")
+    below = (
+        f"in the picture below: what is most typical of {names[0]}, then of {names[1]}, each above the nearest on the"
+    )
+    out.row("telling", f"{below} other side; a map of all samples, {names[0]} black, {names[1]} white")
     if shown:
         for name, side in zip(names, (told.a, told.b), strict=True):
             out.row("", f"typical of {name}, and the nearest of the other")

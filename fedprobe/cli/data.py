@@ -271,6 +271,8 @@ def import_(
             out.print(table.shown())
     if output is not None:
         out.row("file", str(output))
+    if not table.labelled:
+        out.hint("nobody has labelled anything yet: fill in the column `label`, ? where an image cannot be read")
     out.object(value | ({"file": str(output)} if output else {}))
 
 

@@ -90,8 +90,8 @@ def train_density(
     seconds = time.monotonic() - started
     median, low = (float(np.quantile(scores, share)) for share in (0.5, PUBLIC_SHARE))
     unit = "nats a token" if dataset.kind == "text" else "nats"
-    out.row("density", f"{output}: the log density of {len(scores):,} public examples is {median:.4g} {unit}")
-    out.row("", f"in the median, and below {low:.4g} in {PUBLIC_SHARE:.0%} (exact: a simulation); {seconds:.0f} s")
+    said = f"{output}: the log density of {len(scores):,} public examples is {median:.4g} {unit} in the median"
+    out.row("density", f"{said}, and below {low:.4g} in {PUBLIC_SHARE:.0%} (exact: a simulation); {seconds:.0f} s")
     out.hint(f"next: fedprobe select --cohort unlike-public --public {output}")
     out.object(
         {

@@ -197,7 +197,7 @@ def _counted_words(out: Output, run: Path, top: int, asked: list[str], output: P
         out.row("", "")
     missing = [word for word in asked if word not in by_word]
     for word in missing:
-        out.row("not released", visible(word))
+        out.row("absent", f"{visible(word)}: not released")
     about = f"{len(table.words)} words were released by {table.run.name}"
     out.row("words", f"{about}: those whose noised count exceeds {table.threshold:.1f}. A blank inside is shown as ␣")
     k = table.mechanism.words_per_user

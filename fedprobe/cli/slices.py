@@ -57,7 +57,9 @@ def select_each(out: Output, ground: Ground, dataset, named: list, folder: Path,
         )
     out.row("epsilon", "0: of these users nothing is shown" if ground.private else "a simulation is charged nothing")
     out.row("together", "no user is in two of them: runs on all of them cost together what the dearest costs")
-    out.hint(f"next, for each: fedprobe train-gan --cohort {cohorts[0]['file']} --method one-round --target-epsilon 1")
+    first = Path(cohorts[0]["file"])
+    run = f"--method one-round --target-epsilon 1 -o runs/{first.stem}"
+    out.hint(f"next, for each: fedprobe train-gan --cohort {first} {run}")
     cost = {"epsilon": None, "epsilon_is": "not-charged-simulation"}
     if ground.private:
         cost = {"epsilon": 0.0, "delta": 0.0}

@@ -53,7 +53,7 @@ def test_without_labels_or_a_primary_model_it_is_images_and_a_blank_table(fedpro
     rows = list(csv.DictReader((run / "out/labels.csv").open()))
     assert {(row["condition"], row["guess"], row["confidence"], row["label"]) for row in rows} == {("", "", "", "")}
     back = fedprobe("data", "import", "out", "--labels", "out/labels.csv")
-    assert back.code == 0 and "no guesses" in back.out
+    assert back.code == 0 and "no guesses" in back.out and "column `label`" in back.err
 
 
 def test_folders_are_labels(fedprobe, run):

@@ -93,7 +93,7 @@ def test_given_words_are_looked_up(simulated, fedprobe):
     value = fedprobe("sample", "after", "--word", "this patch", "--word", f"{OWN}1", "--json").json
     assert [word["word"] for word in value["words"]] == ["this patch"]
     assert value["not_released"] == [f"{OWN}1"]
-    assert "not released" in fedprobe("sample", "after", "--word", "no").out
+    assert "no: not released" in fedprobe("sample", "after", "--word", "no").out
 
 
 def test_the_run_says_what_it_is(simulated, fedprobe):

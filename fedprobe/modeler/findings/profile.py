@@ -14,8 +14,6 @@ _PRODUCTS_OF = 24
 # Two sides are never known better than that, as parts of a vector of norm 1: causes are tried on samples, which are
 # not quite the data.
 _FLOOR = 0.0005
-# Samples are summed up in as many at a time.
-_TOGETHER = 5
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Profile:
 
     mean: Tensor
     variance: Tensor
-    scale: float = 0.0
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,6 @@ class Looked:
         mean = vector_P.double()[self.places] / users
         error = (noise / users) ** 2
         return Profile(mean, torch.full_like(mean, error + _FLOOR**2), 2 * error / self.config.polarity_norm**2)
-
-    def sampled(self, images_nCHW: Tensor) -> Profile:
-        """The profile of samples, a few at a time as if each few were a user's."""
-        vectors = torch.stack(
-            [
-                self.config.embed(some, None)[self.places]
-                for some in images_nCHW.split(_TOGETHER)
-                if len(some) == _TOGETHER
-            ]
-        )
-        # A feature that no sample shows may still be there in a few.
-        spread = vectors.var(0) + vectors.var(0).mean() / 10
-        return Profile(vectors.mean(0), spread / len(vectors) + _FLOOR**2)
 
     def vector(self, features: Features, labels_n: Tensor | None) -> Tensor:
         """The vector [Q] of proxies with these features."""
@@ -101,8 +86,6 @@ class Difference:
     def inner(self, one: Tensor, other: Tensor) -> float:
         """The product of two vectors by the inverse covariance: diagonal, and a scale that is not quite known."""
         plain = float((one * other / self.variance).sum())
-        if not self.scale:
-            return plain
         size = self.scale * float((self.scaled.square() / self.variance).sum())
         along = float((one * self.scaled / self.variance).sum()) * float((other * self.scaled / self.variance).sum())
         return plain - self.scale * along / (1 + size)

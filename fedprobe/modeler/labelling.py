@@ -99,9 +99,9 @@ def export(
         described |= asdict(made)
         (temporary / MANIFEST).write_text(json.dumps(described, indent=2) + "\n")
         os.replace(temporary, folder)
-    except BaseException:
+    finally:
+        # Nothing is there any more where it went well.
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return made
 
 

@@ -50,7 +50,8 @@ def report(
         out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
     if made.looked_for and not made.findings:
         out.row("", f"No finding: {made.looked_for} was looked for.")
-    out.row("report", f"{file}, {size / 1e6:.1f} MB; open it in a browser")
+    weight = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    out.row("report", f"{file}, {weight}; open it in a browser")
     out.statement(made.statement)
     out.object(
         {

@@ -103,6 +103,8 @@ def _images(
             "kind": "images",
             "count": count,
             "shape": list(images.shape[1:]),
+            "label": label,
+            "truncation": truncation,
             "file": str(file),
             "run": str(sampler.run.path),
             "round": sampler.round,

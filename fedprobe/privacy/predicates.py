@@ -7,6 +7,7 @@ A little of Python's expressions, read by `ast` and never run: names of attribut
 import ast
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import cached_property, lru_cache
 
 Value = str | int | float | bool
 _LONGEST = 500
+_LONE_EQUALS = re.compile(r"(?<![=!<>])=(?!=)")
 _COMPARED: dict[type, Callable[[Value, Value], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -80,7 +82,8 @@ def parse(text: str) -> Predicate:
             warnings.simplefilter("ignore")
             tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"--where cannot be read: {_ALLOWED}") from None
+        hint = "; equality is ==" if _LONE_EQUALS.search(text) else ""
+        raise ValueError(f"--where cannot be read{hint}: {_ALLOWED}") from None
     _require_known(tree)
     return Predicate(ast.unparse(tree))
 

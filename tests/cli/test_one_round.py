@@ -174,7 +174,7 @@ def test_generators_with_classes_are_asked_by_label(fedprobe, copied):
     pictures = []
     for label in (0, 1):
         said = fedprobe("sample", "runs/classes", "--label", label, "-n", 16, "--json").json
-        assert said["count"] == 16 and said["file"].endswith(f"label-{label}.png")
+        assert (said["count"], said["label"]) == (16, label) and said["file"].endswith(f"label-{label}.png")
         pictures.append((copied / said["file"]).read_bytes())
     assert pictures[0] != pictures[1]
     assert fedprobe("sample", "runs/classes", "-n", 16).code == 0

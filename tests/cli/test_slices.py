@@ -208,6 +208,7 @@ def test_an_attribute_that_no_private_user_has_selects_nobody_and_says_nothing(t
     ("arguments", "code", "says"),
     [
         (["--where", "version ="], 2, "--where cannot be read"),
+        (["--where", "version = '2.1'"], 2, "equality is =="),
         (["--where", "__import__('os')"], 2, "--where cannot be read"),
         (["--where", "verson == '2.1'"], 3, "there are age, beta, version"),
         (["--where", "version == '3'"], 3, "nobody matches"),

@@ -18,6 +18,7 @@ from fedprobe.cli.options import (
     Delta,
     Device,
     DryRun,
+    Engine,
     LocalBatchSize,
     MinExamples,
     NoiseMultiplier,
@@ -114,6 +115,7 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         samples_every: Annotated[int, typer.Option(min=1, help="Rounds between files of samples.")] = 100,
         checkpoint_every: CheckpointEvery = 50,
         workers: Workers = None,
+        engine: Engine = "auto",
         output: Annotated[
             Path | None, typer.Option("--output", "-o", help=f"The run [default: runs/{name}-COHORT-N].")
         ] = None,
@@ -170,7 +172,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     one_round = given["method"] == heavy_hitters.METHOD
     if one_round and command == SENTENCES:
         raise typer.BadParameter("--method one-round is for words: train-charlm; sentences take fedavg")
-    check_processes(given["device"], given.get("workers"))
+    check_processes(given["device"], given.get("workers"), given["engine"])
     if one_round:
         given |= {"participation": training.EVERY_USER}
         planned = heavy_hitters.planned_of(given)

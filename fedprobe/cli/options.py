@@ -66,6 +66,9 @@ ServerLearningRate = Annotated[float | None, typer.Option(help="Of the server's 
 ServerMomentum = Annotated[float | None, typer.Option(help="Momentum, or Adam's first beta.")]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Rounds between checkpoints.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes [default: one a core; 1 on cuda].")]
+Engine = Annotated[
+    str, typer.Option(help="local, or torchrun; auto: torchrun's ranks where it started this command, else local.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run at --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print epsilon and stop; opens no shard.")]
 VocabularyFile = Annotated[

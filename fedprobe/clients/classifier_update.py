@@ -3,7 +3,7 @@
 A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +14,15 @@ from torch.nn import functional
 
 from fedprobe.clients.data.shards import FederatedDataset, UserBatch
 from fedprobe.clients.selection import Members
+from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.clients.updates import Public
 from fedprobe.models.classifier import ClassifierConfig, merge_case
 from fedprobe.models.flat import attach, trainable
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
+
+# A label that is none: it pads a batch.
+_NO_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,20 @@ class ClassifierUpdate:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
+        together, stacked = [], stacks(start.device) and not self._draws
         for member in members:
             examples = self.members.read(self.dataset, [member])
             if self._can_be(examples):
                 user = int(self.members.users[member])
                 stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-                delta = self._train(start, *self._chosen(examples, stream), stream)
+                images, labels = self._chosen(examples, stream)
+                if stacked:
+                    together.append(self._batches(images.to(start.dtype), labels, stream))
+                    continue
+                delta = self._train(start, images.to(start.dtype), labels, stream)
                 total += self.mechanism.contribution(delta.cpu().numpy())
+        for delta in self._train_together(start, together):
+            total += self.mechanism.contribution(delta.cpu().numpy())
         return total
 
     def _can_be(self, examples: UserBatch) -> bool:
@@ -83,6 +94,27 @@ class ClassifierUpdate:
         """A module to compute with; its parameters are replaced before each use."""
         with torch.random.fork_rng(devices=[]):
             return self.config.build().to(self.device)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether the network draws at random itself: what it draws is each user's own only where she is alone."""
+        return any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in self._model.modules())
+
+    def _batches(self, images: Tensor, labels: Tensor, stream: torch.Generator) -> list[Batch]:
+        """One user's batches of all local epochs, as `_train` has them."""
+        torch.randint(2**63 - 1, (1,), generator=stream)
+        orders = (torch.randperm(len(labels), generator=stream).to(self.device) for _ in range(self.local_epochs))
+        return [(images[batch], labels[batch]) for order in orders for batch in order.split(self.local_batch_size)]
+
+    def _train_together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
+        """What `_train` makes of each of many users, at once."""
+
+        def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
+
+        size = self.local_batch_size
+        shapes = [(size, *self.dataset.shape), (size,)]
+        return train_together(self._model, loss, start, users, self.learning_rate, shapes, [0.0, _NO_LABEL])
 
     def _train(self, start: Tensor, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
         """One user's update [P]: the model after her steps minus the model before them."""

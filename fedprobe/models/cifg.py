@@ -28,6 +28,8 @@ class CifgLayer(nn.Module):
     def __init__(self, inputs: int, hidden: int, projection: int, peepholes: bool) -> None:
         super().__init__()
         self.hidden, self.projection = hidden, projection
+        # Without it the equations are taken as they stand, which torch can map over stacked parameters.
+        self.by_hand = True
         self.w_input = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.w_recurrent = nn.Parameter(torch.empty(3 * hidden, projection))
         self.bias = nn.Parameter(torch.zeros(3 * hidden))
@@ -40,7 +42,13 @@ class CifgLayer(nn.Module):
         nn.init.ones_(self.bias[:hidden])
 
     def forward(self, x_TBI: Tensor) -> Tensor:
-        return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
+        if self.by_hand:
+            return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
+        outputs, state = [], self.start(x_TBI.shape[1])
+        for x_BI in x_TBI:
+            state = self.step(x_BI, state)
+            outputs.append(state[0])
+        return torch.stack(outputs)
 
     def start(self, sequences: int) -> tuple[Tensor, Tensor]:
         """The state (r [B, P], c [B, H]) before the first step."""

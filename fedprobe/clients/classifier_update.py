@@ -17,6 +17,7 @@ from fedprobe.clients.selection import Members
 from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.clients.updates import Public
 from fedprobe.models.classifier import ClassifierConfig, merge_case
+from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
@@ -47,8 +48,10 @@ class ClassifierUpdate:
     learning_rate: float
     seed: int
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        computing_in(self.precision, self.device)
         self.dataset.require_labels()
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
@@ -110,7 +113,8 @@ class ClassifierUpdate:
         """What `_train` makes of each of many users, at once."""
 
         def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
+            with computing_in(self.precision, self.device):
+                return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
 
         size = self.local_batch_size
         shapes = [(size, *self.dataset.shape), (size,)]
@@ -127,7 +131,8 @@ class ClassifierUpdate:
             for _ in range(self.local_epochs):
                 order = torch.randperm(len(labels), generator=stream).to(self.device)
                 for batch in order.split(self.local_batch_size):
-                    loss = functional.cross_entropy(model(images[batch]), labels[batch])
+                    with computing_in(self.precision, self.device):
+                        loss = functional.cross_entropy(model(images[batch]), labels[batch])
                     gradients = torch.autograd.grad(loss, parameters)
                     with torch.no_grad():
                         torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)

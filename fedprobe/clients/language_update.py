@@ -16,6 +16,7 @@ from fedprobe.clients.data.shards import FederatedDataset, TextError
 from fedprobe.clients.selection import Members
 from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.clients.updates import Public
+from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
 from fedprobe.models.language import NO_TARGET, LanguageConfig, LanguageModel
 from fedprobe.models.vocabulary import Bytes, Vocabulary
@@ -48,8 +49,10 @@ class LanguageModelUpdate:
     learning_rate: float
     seed: int
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        computing_in(self.precision, self.device)
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
 
@@ -110,7 +113,8 @@ class LanguageModelUpdate:
         for _ in range(self.local_epochs):
             for batch in self._batches(sequences, stream):
                 symbols, targets = padded(batch, self.codec.begin)
-                loss = model.loss(symbols.to(self.device), targets.to(self.device))
+                with computing_in(self.precision, self.device):
+                    loss = model.loss(symbols.to(self.device), targets.to(self.device))
                 gradients = torch.autograd.grad(loss, parameters)
                 with torch.no_grad():
                     torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
@@ -125,7 +129,9 @@ class LanguageModelUpdate:
         """What `_train` makes of each of many users, at once."""
 
         def loss(model: LanguageModel, symbols: Tensor, targets: Tensor) -> Tensor:
-            return functional.cross_entropy(model(symbols).flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET)
+            with computing_in(self.precision, self.device):
+                logits = model(symbols).flatten(0, 1)
+                return functional.cross_entropy(logits, targets.flatten(), ignore_index=NO_TARGET)
 
         model = self.config.build().to(self.device)
         for layer in model.layers:

@@ -12,6 +12,7 @@ written out by hand: gates are computed in place, and the weights' gradients are
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class _Layer(torch.autograd.Function):
     """All time steps of a layer, forward and backward; see `CifgLayer.step` for one of them."""
 
     @staticmethod
+    @partial(torch.amp.custom_fwd, device_type="cpu", cast_inputs=torch.bfloat16)
     def forward(ctx, x, w_input, w_recurrent, bias, w_projection, peephole):
         steps, sequences, inputs = x.shape
         projection, hidden = w_projection.shape
@@ -95,6 +97,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @partial(torch.amp.custom_bwd, device_type="cpu")
     def backward(ctx, d_output):
         x, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m = ctx.saved_tensors
         steps, sequences, inputs = x.shape

@@ -71,6 +71,7 @@ class Declaration:
     text: dict | None = None
     participation_name: str = "poisson"
     study: str | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         # Each of them checks its own: what cannot be trained is not declared. Raises ValueError.
@@ -145,6 +146,7 @@ class Declaration:
             "seed": self.seed,
             "device": self.device,
             "shards": list(self.shards),
+            "precision": self.precision,
         }
 
     def privacy(self, run_id: str, ledger: Ledger) -> dict:

@@ -338,17 +338,18 @@ def decide(
     public: Path | None = None,
     **how,
 ):
-    """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device)."""
+    """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device, workers)."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
 
     if _is_file(cohort):
         if any(value is not None for value in (public, *options.values())):
             raise typer.BadParameter("a cohort file holds its own thresholds and models; give them to select instead")
         with measuring(out, dataset) as advance:
-            return read_cohort(Path(cohort), dataset, how["device"], advance)
+            return read_cohort(Path(cohort), dataset, how["device"], advance, how["workers"])
     rule = rule_of(cohort, vocabulary, options, how["seed"], public)
     with measuring(out, dataset) as advance:
-        return decide_cohort(dataset, rule, primary, how["device"], advance, vocabulary, public)
+        models = (primary, how["device"], advance, vocabulary, public)
+        return decide_cohort(dataset, rule, *models, workers=how["workers"])
 
 
 @contextmanager

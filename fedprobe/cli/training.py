@@ -262,6 +262,10 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
     if population is None:
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
+    if found is not None and _is_file(cohort):
+        from fedprobe.clients.cohorts import require_made_for
+
+        require_made_for(Path(cohort), found.population)
     if found is not None:
         delta = found.ledger.plan_delta(delta, default_delta(population))
         ledger = found.ledger.totals() | {"rule": RULE}

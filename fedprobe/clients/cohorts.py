@@ -360,7 +360,7 @@ def read_cohort(
     value = _read(path)
     try:
         rule = CohortRule(**value["rule"])
-        population, measured = value["population"], value["measurement"]
+        measured = value["measurement"]
         primary, vocabulary, public = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
         if rule.needs_public and public is None:
             raise ValueError("no public model")
@@ -372,14 +372,22 @@ def read_cohort(
     except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path) from error
     released = _released(path, value)
-    if dataset.population is None or population != dataset.population.id:
-        raise DataError(f"{path} was made for another data set; select the cohort on these shards")
+    require_made_for(path, dataset.population)
     if rule.needs_vocabulary and read_vocabulary(vocabulary).digest != rule.vocabulary:
         raise DataError(f"the vocabulary changed since {path} was made; select the cohort again")
     cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary, public, workers=workers)
     if cohort.measurement is not None and cohort.measurement.id != measured:
         raise DataError(f"the shards or the model changed since {path} was made; select the cohort again")
     return replace(cohort, thresholds_are=thresholds_are, released=released)
+
+
+def require_made_for(path: Path, population: Population | None) -> None:
+    """Raise DataError unless the cohort file `path` was made for `population`."""
+    made_for = _read(path).get("population")
+    if made_for is None:
+        raise _unreadable(path)
+    if population is None or made_for != population.id:
+        raise DataError(f"{path} was made for another data set; select the cohort on these shards")
 
 
 def released_count(path: Path) -> int | None:

@@ -87,7 +87,7 @@ def log_densities(
     on_users: Callable[[int], None] = lambda users: None,
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ln of the density of every example of `users` [users] (bool), user by user, and the offsets of all users' [users + 1].
+    """ln of the density of every example of `users` [users] (bool), user by user; offsets of all users' [users + 1].
 
     `on_users` is told how many users are done, by so many `workers` (None: one a core). A user's are a function of her
     examples alone.

@@ -1,4 +1,4 @@
-"""Measuring every user for the cohorts: who is sound, what the primary or the public model says, what is out of vocabulary.
+"""Measuring every user for the cohorts: who is sound, what a model says of her examples, what is out of vocabulary.
 
 What a model says of every example is measured once, in batches across users, and frozen beside the data; every cohort
 of the same measurement is then decided from it, so that cohorts whose rules exclude each other share no user. Runs of

@@ -25,8 +25,8 @@ class ProcessError(FedprobeError):
 def in_processes(work: Callable[[Piece], Done], pieces: Sequence[Piece], workers: int | None = None) -> Iterator[Done]:
     """`work` of every one of `pieces`, in their order, by so many forked `workers` (None: one a core).
 
-    What is done must be pickled, pieces too; `work` need not. Torch has one thread everywhere meanwhile, in this process
-    too where it does the work itself, so that the result is the same for any number of workers.
+    What is done must be pickled, pieces too; `work` need not. Torch has one thread everywhere meanwhile, in this
+    process too where it does the work itself, so that the result is the same for any number of workers.
     Raises what `work` raises, and ProcessError where a process died.
     """
     workers = min(workers or os.cpu_count() or 1, len(pieces) // _LEAST_PIECES)

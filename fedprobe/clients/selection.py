@@ -19,7 +19,7 @@ from fedprobe.privacy.rules import CohortRule
 
 @dataclass(frozen=True)
 class Rows(Sequence[np.ndarray]):
-    """Rows of many users in one array (`flat`, user by user; `offsets`): an array a user would take ten times as much."""
+    """Rows of many users in one array (`flat`, user by user; `offsets`): an array a user takes ten times as much."""
 
     flat: np.ndarray
     offsets: np.ndarray
@@ -127,7 +127,7 @@ def decide(
 
 
 def rehearsed_users(dataset: FederatedDataset) -> np.ndarray | None:
-    """The users [struck] (positions) that a rehearsed bug struck, from the truth beside the data; None if none is known."""
+    """The users (positions) that a rehearsed bug struck, from the truth beside the data; None if none is known."""
     if dataset.population is None:
         return None
     truths = [truth_of(dataset.population, path) for path in dataset.paths]

@@ -7,9 +7,9 @@ index of the users is built once and kept beside the shards; examples are read l
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import h5py
@@ -150,11 +150,9 @@ class FederatedDataset:
             group, shard = self._group_of(number, rows), self.shards[number]
             stored = _read(group[self.text.column])
             separator = separator_of(group.parent, self.text)
-            counts = shard.examples[rows.start : rows.stop].tolist() if shard.packed else [len(stored)]
-            start = 0
-            for count in counts:
-                yield self._tokens(stored[start : start + count], separator)
-                start += count
+            lengths = shard.examples[rows.start : rows.stop].tolist() if shard.packed else [len(stored)]
+            for start, stop in pairwise(accumulate(lengths, initial=0)):
+                yield self._tokens(stored[start:stop], separator)
 
     def _tokens(self, rows: Sequence[bytes], separator: str | None) -> list[list[str]]:
         try:
@@ -190,12 +188,12 @@ class FederatedDataset:
         return {name: _read(group[name]) for name in names}
 
     def stored_attributes(self, user: int) -> dict[str, object]:
-        """One user's HDF5 attributes as they are stored."""
-        return dict(self._group(user).attrs)
+        """One user's HDF5 attributes as they are stored. Raises DataError where one cannot be read."""
+        return _stored(self._group(user).attrs)
 
     def common_attributes(self, user: int) -> dict[str, object]:
-        """The HDF5 attributes of all examples of the shard that a user is in."""
-        return dict(self._group(user).parent.attrs)
+        """The HDF5 attributes of all examples of the shard that a user is in. Raises as `stored_attributes`."""
+        return _stored(self._group(user).parent.attrs)
 
     def runs(self, examples_at_once: int) -> list[range]:
         """All users in order, cut into runs of neighbours with about so many examples, one user's more at most."""
@@ -346,6 +344,15 @@ def _require_same_schema(indices: Sequence[ShardIndex]) -> None:
         for what in ("kind", "columns", "shape", "dtype", "labelled"):
             if getattr(index, what) != getattr(filled[0], what):
                 raise DataError(f"{index.path.name} and {filled[0].path.name} differ in {what}")
+
+
+def _stored(attributes: Mapping[str, object]) -> dict[str, object]:
+    try:
+        return dict(attributes)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        pass
+    # Outside the block: the error before it may carry the value.
+    raise DataError("some attributes are damaged, or of a type that cannot be read; remove them from the shards")
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:

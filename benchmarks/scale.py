@@ -1,4 +1,4 @@
-"""What the paper's largest training costs, computed from rates that are measured here and figures that are named.
+"""What a training on two million users costs, computed from rates that are measured here and figures that are named.
 
     python -m benchmarks.scale [--population 2000000] [--users-per-round 5000] [--rounds 2000] [--json]
 

@@ -249,7 +249,8 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
     for one in filter(None, (None if ground.private else dataset, tested)):
         require_valid(one, classes)
     config = networks(dataset, classes, merge_case)
-    decided = training.decide(out, dataset, "random", None, None, {}, seed=seed, device=device)
+    how = {"seed": seed, "device": device, "workers": given.get("workers")}
+    decided = training.decide(out, dataset, "random", None, None, {}, **how)
     to_test = None if tested is None else (tested, None)
     if to_test is None and not ground.private:
         planned = replace(planned, held_out=HELD_OUT)

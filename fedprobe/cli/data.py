@@ -139,7 +139,9 @@ def corrupt(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="IN", help="A shard, a folder of shards, or a glob.")],
     out: Annotated[Path, typer.Argument(help="The file or folder to write the struck copies to.")],
-    bug: Annotated[str, typer.Option(help="What to rehearse, as join-first-tokens; an unknown name lists all.")],
+    bug: Annotated[
+        str, typer.Option(help="What to rehearse, as join-first-tokens; an unknown name lists those for these shards.")
+    ],
     users: Annotated[
         float | None,
         typer.Option(help="Images: the share of users that it strikes [default: 0.5 of invert-pixels, 1 of others]."),
@@ -161,18 +163,17 @@ def corrupt(
 
     Example: fedprobe data corrupt shards/ broken/ --bug invert-pixels --users 0.5
     """
-    from fedprobe.clients.data.corrupt import corrupt_sentences, corrupt_users
+    from fedprobe.clients.data.corrupt import corrupt_sentences, corrupt_users, require_kind
     from fedprobe.clients.data.image_bugs import USER_BUGS
     from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 
-    if bug not in (*USER_BUGS, *SENTENCE_BUGS):
-        raise typer.BadParameter(f"unknown bug; choose one of {', '.join((*USER_BUGS, *SENTENCE_BUGS))}")
-    if (sentences if bug in USER_BUGS else users) is not None:
+    if (sentences if bug in USER_BUGS else users if bug in SENTENCE_BUGS else None) is not None:
         option = "--sentences" if bug in USER_BUGS else "--users"
         raise typer.BadParameter(f"{option} does not go with {bug}")
     output = Output(as_json, quiet)
     dataset = open_dataset([source], record, text=text_format(context, column, tokenizer))
+    require_kind(dataset, bug)
     if bug in USER_BUGS:
         of, noun = len(dataset), "users"
         files, struck = corrupt_users(dataset, out, bug, users, seed, record)

@@ -77,7 +77,7 @@ def train_density(
         populations.add(made_of)
         with_ = {"language_model": str(language_model)}
         with out.progress("measuring", len(dataset), "users") as advance:
-            scores = np.concatenate(log_densities(dataset, density, range(len(dataset)), advance))
+            scores, _ = log_densities(dataset, density, np.ones(len(dataset), bool), advance)
     else:
         if language_model is not None:
             raise typer.BadParameter("--language-model is for text, and these shards hold images")

@@ -170,9 +170,8 @@ def train_gan(
         require_valid(dataset, classes)
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
     options |= {"public_share": public_share, "where": where}
-    decided = training.decide(
-        out, dataset, cohort, primary or context.obj.primary, None, options, public, seed=seed, device=device
-    )
+    how = {"seed": seed, "device": device, "workers": workers}
+    decided = training.decide(out, dataset, cohort, primary or context.obj.primary, None, options, public, **how)
     planned, counted, delta = training.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)

@@ -47,7 +47,7 @@ def release_words(out: Output, context: typer.Context, command: str, file: Path 
     if not ground.private:
         require_valid(dataset)
     options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
-    how = {"seed": given["seed"], "device": "cpu"}
+    how = {"seed": given["seed"], "device": "cpu", "workers": given.get("workers")}
     decided = training.decide(out, dataset, given["cohort"], None, file, options, given.get("public"), **how)
     planned, _, delta = training.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.

@@ -221,7 +221,8 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     if not ground.private:
         require_valid(dataset)
     options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
-    decided = training.decide(out, dataset, cohort, None, file, options, given.get("public"), seed=seed, device=device)
+    how = {"seed": seed, "device": device, "workers": given.get("workers")}
+    decided = training.decide(out, dataset, cohort, None, file, options, given.get("public"), **how)
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)

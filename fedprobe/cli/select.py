@@ -29,12 +29,13 @@ from fedprobe.cli.options import (
     Verbose,
     VocabularyFile,
     Where,
+    Workers,
     check_device,
     flags,
     text_format,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, ground, measuring, rule_of
+from fedprobe.cli.training import Ground, check_processes, ground, measuring, rule_of
 
 # Above this OOV rate, a vocabulary hardly belongs to the text.
 _STRANGE = 0.3
@@ -89,6 +90,7 @@ def select(
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    workers: Workers = None,
     record: Record = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -110,6 +112,7 @@ def select(
 
     out = Output(as_json, quiet, no_progress, verbose)
     check_device(device)
+    check_processes(device, workers)
     primary, vocabulary = primary or context.obj.primary, vocabulary or context.obj.vocabulary
     limits, percentile = _limits(below, above)
     options = {**limits, "min_examples": min_examples, "share": share, "public_share": public_share, "where": where}
@@ -142,7 +145,7 @@ def select(
             found.ledger.require_room("select", [plan.event], delta=plan.delta)
     dataset = open_dataset(found.paths, record, text=text)
     if not found.private:
-        require_valid(dataset)
+        require_valid(dataset, workers=workers)
         examples = int(dataset.examples.sum())
         out.detail(f"{len(dataset.shards)} shards, {len(dataset)} users, {examples} examples, all valid")
     require_decidable(dataset, rule, primary, vocabulary, public)
@@ -153,7 +156,9 @@ def select(
             dataset,
             named,
             output or Path("cohorts"),
-            lambda rule, advance: decide_cohort(dataset, rule, primary, device, advance, vocabulary, public),
+            lambda rule, advance: decide_cohort(
+                dataset, rule, primary, device, advance, vocabulary, public, workers=workers
+            ),
         )
         return
     entry = None
@@ -162,9 +167,8 @@ def select(
         entry = _reserve(found, plan, rule, percentile and asked, study)
         plan = replace(plan, delta=entry.delta)
     with measuring(out, dataset) as advance:
-        decided = decide_cohort(
-            dataset, rule, primary, device, advance, vocabulary, public, percentile=percentile, entry=entry
-        )
+        models = (primary, device, advance, vocabulary, public)
+        decided = decide_cohort(dataset, rule, *models, percentile=percentile, entry=entry, workers=workers)
     if entry is not None:
         found.ledger.settle(entry.run)
     rule, histogram = decided.rule, decided.histogram
@@ -186,7 +190,7 @@ def select(
         out.row("oov rate", f"{said} (exact: a simulation)")
         if decided.counts.rate > _STRANGE:
             out.hint("that is a lot: were the vocabulary's words made by another --tokenizer, or of other text?")
-    rehearsal = None if found.private else _rehearsal(rehearsed_users(dataset), set(decided.members.users.tolist()))
+    rehearsal = None if found.private else _rehearsal(rehearsed_users(dataset), decided.members.users)
     if rehearsal:
         out.row(
             "rehearsal",
@@ -388,11 +392,11 @@ def _require_writable(path: Path) -> None:
         raise RequestError(f"{path} cannot be written; choose another place for it")
 
 
-def _rehearsal(struck: set[int] | None, chosen: set[int]) -> dict[str, int] | None:
+def _rehearsal(struck, chosen) -> dict[str, int] | None:
+    """How many users a bug `struck` (positions, or None), and how many of the `chosen` are and are not among them."""
+    import numpy as np
+
     if struck is None:
         return None
-    return {
-        "struck": len(struck),
-        "struck_in_cohort": len(struck & chosen),
-        "others_in_cohort": len(chosen - struck),
-    }
+    both = len(np.intersect1d(struck, chosen))
+    return {"struck": len(struck), "struck_in_cohort": both, "others_in_cohort": len(chosen) - both}

@@ -276,6 +276,10 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
     if population is None:
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
+    if found is not None and _is_file(cohort):
+        from fedprobe.clients.cohorts import require_made_for
+
+        require_made_for(Path(cohort), found.population)
     if found is not None:
         delta = found.ledger.plan_delta(delta, default_delta(population))
         ledger = found.ledger.totals() | {"rule": RULE}
@@ -352,17 +356,18 @@ def decide(
     public: Path | None = None,
     **how,
 ):
-    """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device)."""
+    """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device, workers)."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
 
     if _is_file(cohort):
         if any(value is not None for value in (public, *options.values())):
             raise typer.BadParameter("a cohort file holds its own thresholds and models; give them to select instead")
         with measuring(out, dataset) as advance:
-            return read_cohort(Path(cohort), dataset, how["device"], advance)
+            return read_cohort(Path(cohort), dataset, how["device"], advance, how["workers"])
     rule = rule_of(cohort, vocabulary, options, how["seed"], public)
     with measuring(out, dataset) as advance:
-        return decide_cohort(dataset, rule, primary, how["device"], advance, vocabulary, public)
+        models = (primary, how["device"], advance, vocabulary, public)
+        return decide_cohort(dataset, rule, *models, workers=how["workers"])
 
 
 @contextmanager

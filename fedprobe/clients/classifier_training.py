@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
-from fedprobe.clients.selection import Members
+from fedprobe.clients.selection import Members, Rows
 from fedprobe.models.classifier import Classifier, ClassifierConfig, merge_case, predict
 from fedprobe.privacy.randomness import key
 
@@ -52,14 +52,16 @@ def hold_out(dataset: FederatedDataset, share: float, seed: int) -> tuple[Member
 
     Which of a user's examples are held out depends on her alone. Raises DataError if none are, or nothing else is left.
     """
-    held_out = [
+    counts = dataset.examples
+    drawn = (
         np.random.default_rng(key(seed, "held-out", user)).random(count) < share
-        for user, count in zip(dataset.users, dataset.examples, strict=True)
-    ]
-    parts = [[np.flatnonzero(mask) for mask in masks] for masks in ([~one for one in held_out], held_out)]
-    if not all(sum(map(len, rows)) for rows in parts):
+        for user, count in zip(dataset.ids(), counts.tolist(), strict=True)
+    )
+    held_out = np.concatenate([np.zeros(0, bool), *drawn])
+    if held_out.all() or not held_out.any():
         raise DataError("too few examples to train on and to hold some out; give others to test on with --test")
-    kept, tested = (Members(np.arange(len(dataset)), rows) for rows in parts)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    kept, tested = (Members(np.arange(len(dataset)), Rows.of(wanted, offsets)) for wanted in (~held_out, held_out))
     return kept, tested
 
 

@@ -18,22 +18,19 @@ from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.data.vocabulary import made_here
 from fedprobe.clients.density import Densities
 from fedprobe.clients.density import require_fit as require_public_fit
-from fedprobe.clients.selection import (
+from fedprobe.clients.measuring import (
     Measurement,
-    Members,
     OovCounts,
-    accuracy_histogram,
     count_oov,
-    decide,
     freeze_attributes,
     frozen_measurement,
     is_private,
     measure,
     measure_density,
-    membership_histogram,
     require_fit,
     sound_users,
 )
+from fedprobe.clients.selection import Members, accuracy_histogram, decide, membership_histogram
 from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary
 from fedprobe.models.public import PublicModel, load_public
@@ -155,7 +152,7 @@ class Cohort:
             value["oov_rate"] = self.counts.rate
             value["oov_rate_is"] = "exact-simulation"
         if isinstance(self.measurement, Densities):
-            chosen, of = sum(map(len, self.members.rows)), len(self.measurement.log_density)
+            chosen, of = len(self.members.rows.flat), len(self.measurement.log_density)
             value |= {"examples": chosen, "of_examples": of, "examples_are": "exact-simulation"}
         return value
 
@@ -197,12 +194,13 @@ def decide_cohort(
     *,
     percentile: float | None = None,
     entry: Entry | None = None,
+    workers: int | None = None,
 ) -> Cohort:
     """Measure `dataset` with the `primary` or `public` model, or `vocabulary`, that `rule` needs, and decide the rule.
 
     `percentile` takes the threshold of a rule about accuracy at that share of the users, whatever it said: exactly in
     a simulation, at an edge of the noised histogram on private data. `entry` is the ledger's entry that pays for the
-    figures of a private cohort; without it none are released.
+    figures of a private cohort; without it none are released. `workers` measure (None: one a core).
     *Guarantee:* on private data, `released` and the threshold of a `percentile` are post-processing of one Gaussian
     histogram whose event is `entry`'s. *Assumes:* an entry is used once.
     Raises DataError for data that does not fit, or in a simulation an empty cohort; StoredError for a damaged model;
@@ -217,23 +215,24 @@ def decide_cohort(
     if rule.needs_vocabulary:
         words = _words(rule, vocabulary)
         dataset.require_text()
-        sound = sound_users(dataset) if private else None
+        sound = sound_users(dataset, workers=workers) if private else None
         sound = None if sound is None else sound & everybody
-        counts = count_oov(dataset, words, on_users, sound).of(everybody)
+        counts = count_oov(dataset, words, on_users, sound, workers).of(everybody)
         members = decide(rule, dataset, vocabulary=words, counts=counts, sound=sound)
         cohort = Cohort(rule, members, measurement=snapshot, vocabulary=str(vocabulary), counts=counts)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     if rule.needs_public:
-        densities = _of_users(measure_density(dataset, _public(rule, public), on_users), everybody, snapshot)
+        densities = measure_density(dataset, _public(rule, public), on_users, workers)
+        densities = _of_users(densities, everybody, snapshot)
         cohort = Cohort(rule, decide(rule, dataset, densities=densities), measurement=densities, public=str(public))
         return _with_membership(cohort, densities.measured, entry) if private and entry else cohort
     if not rule.needs_primary:
-        sound = everybody & sound_users(dataset, on_users=on_users) if private else matches
+        sound = everybody & sound_users(dataset, None, on_users, workers) if private else matches
         cohort = Cohort(rule, decide(rule, dataset, sound=sound), measurement=snapshot)
         return _with_membership(cohort, sound, entry) if private and entry else cohort
     primary = _model(rule, primary)
     model, description = load_primary(primary, device)
-    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users)
+    measurement = measure(dataset, model, description["tensors_sha256"], device, on_users, workers)
     measurement = _of_users(measurement, everybody, snapshot)
     if private and rule.by_example:
         cohort = Cohort(rule, decide(rule, dataset, measurement), str(primary), measurement)
@@ -350,6 +349,7 @@ def read_cohort(
     dataset: FederatedDataset,
     device: str = "cpu",
     on_users: Callable[[int], None] = lambda users: None,
+    workers: int | None = None,
 ) -> Cohort:
     """Decide again the cohort that the file `path` describes, on the data set it was made for.
 
@@ -360,7 +360,7 @@ def read_cohort(
     value = _read(path)
     try:
         rule = CohortRule(**value["rule"])
-        population, measured = value["population"], value["measurement"]
+        measured = value["measurement"]
         primary, vocabulary, public = (None if value.get(name) is None else Path(value[name]) for name in _FILES)
         if rule.needs_public and public is None:
             raise ValueError("no public model")
@@ -372,14 +372,22 @@ def read_cohort(
     except (ValueError, TypeError, KeyError) as error:
         raise _unreadable(path) from error
     released = _released(path, value)
-    if dataset.population is None or population != dataset.population.id:
-        raise DataError(f"{path} was made for another data set; select the cohort on these shards")
+    require_made_for(path, dataset.population)
     if rule.needs_vocabulary and read_vocabulary(vocabulary).digest != rule.vocabulary:
         raise DataError(f"the vocabulary changed since {path} was made; select the cohort again")
-    cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary, public)
+    cohort = decide_cohort(dataset, rule, primary, device, on_users, vocabulary, public, workers=workers)
     if cohort.measurement is not None and cohort.measurement.id != measured:
         raise DataError(f"the shards or the model changed since {path} was made; select the cohort again")
     return replace(cohort, thresholds_are=thresholds_are, released=released)
+
+
+def require_made_for(path: Path, population: Population | None) -> None:
+    """Raise DataError unless the cohort file `path` was made for `population`."""
+    made_for = _read(path).get("population")
+    if made_for is None:
+        raise _unreadable(path)
+    if population is None or made_for != population.id:
+        raise DataError(f"{path} was made for another data set; select the cohort on these shards")
 
 
 def released_count(path: Path) -> int | None:

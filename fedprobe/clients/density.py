@@ -1,6 +1,6 @@
 """How likely every example is under a density of public ones: fitting it to public users, and measuring others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +8,13 @@ import torch
 
 from fedprobe.clients.data.index import DataError
 from fedprobe.clients.data.shards import FederatedDataset
+from fedprobe.clients.processes import in_processes
 from fedprobe.models.density import COEFFICIENTS, ImageDensity, TextDensity
 from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.models.public import PublicModel
 from fedprobe.privacy.randomness import key
 
+_EXAMPLES_AT_ONCE = 512
 # Parts of the public users: the threshold is taken on users whom the density does not know.
 FOLDS = 5
 
@@ -58,7 +60,7 @@ def fit_images(
     """
     dataset.require_images()
     channels, height, width = dataset.shape
-    folds = np.array([key(seed, "fold", user) % FOLDS for user in dataset.users])
+    folds = np.array([key(seed, "fold", user) % FOLDS for user in dataset.ids()])
     if len(set(folds)) < 2:
         raise DataError("there are too few public users: some are left out for the threshold; bring a dozen or more")
 
@@ -71,8 +73,7 @@ def fit_images(
     try:
         config = EmbeddingConfig(height, width, channels, coefficients=min(COEFFICIENTS, height * width))
         for fold in sorted(set(folds)):
-            left_out = np.flatnonzero(folds == fold).tolist()
-            scores += log_densities(dataset, fit(folds != fold), left_out)
+            scores.append(log_densities(dataset, fit(folds != fold), folds == fold)[0])
             on_users(int((folds <= fold).sum()))
         return fit(np.full(len(folds), True)), np.concatenate(scores)
     except ValueError as error:
@@ -82,22 +83,33 @@ def fit_images(
 def log_densities(
     dataset: FederatedDataset,
     density: ImageDensity | TextDensity,
-    users: Sequence[int],
+    users: np.ndarray,
     on_users: Callable[[int], None] = lambda users: None,
-) -> list[np.ndarray]:
-    """ln of the density of every example of each of `users` (positions); `on_users` is told how many are done.
+    workers: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """ln of the density of every example of `users` [users] (bool), user by user; offsets of all users' [users + 1].
 
-    A user's are a function of her examples alone.
+    `on_users` is told how many users are done, by so many `workers` (None: one a core). A user's are a function of her
+    examples alone.
     """
-    measured = []
-    for done, user in enumerate(users, 1):
+
+    def measure(run: range) -> tuple[np.ndarray, np.ndarray]:
+        chosen = [user for user in run if users[user]]
         if isinstance(density, ImageDensity):
-            values = density.log_density(torch.from_numpy(dataset.read([user]).pixels))
+            values = [density.log_density(torch.from_numpy(one.pixels)).numpy() for one in dataset.read(chosen)]
         else:
-            values = density.log_density(dataset.sentences(user))
-        measured.append(values.numpy())
-        on_users(done)
-    return measured
+            values = [density.log_density(sentences).numpy() for sentences in dataset.texts(chosen)]
+        counts = np.zeros(len(run), np.int64)
+        counts[users[run.start : run.stop]] = [len(one) for one in values]
+        return np.concatenate([np.zeros(0), *values]), counts
+
+    runs = dataset.runs(_EXAMPLES_AT_ONCE)
+    measured, counts = [np.zeros(0)], [np.zeros(1, np.int64)]
+    for run, (values, numbers) in zip(runs, in_processes(measure, runs, workers), strict=True):
+        measured.append(values)
+        counts.append(numbers)
+        on_users(run.stop)
+    return np.concatenate(measured), np.cumsum(np.concatenate(counts))
 
 
 def require_fit(dataset: FederatedDataset, public: PublicModel) -> None:

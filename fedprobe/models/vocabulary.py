@@ -63,6 +63,10 @@ class Vocabulary:
     def __contains__(self, token: str) -> bool:
         return token in self._ids
 
+    def outside(self, tokens: Sequence[str]) -> int:
+        """How many of `tokens` are no words of the vocabulary."""
+        return len(tokens) - sum(map(self._ids.__contains__, tokens))
+
     @property
     def symbols(self) -> int:
         """How many ids there are: the words and four special symbols."""

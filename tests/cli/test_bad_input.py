@@ -288,9 +288,10 @@ def test_a_cohort_file_that_does_not_fit_is_refused(fedprobe, copied, leaves_not
 
 def test_a_cohort_file_of_another_data_set_is_refused(fedprobe, copied, simulation, patches, leaves_nothing):
     simulation(patches(12, mislabelled=4))
-    with leaves_nothing():
-        done = fedprobe("train-gan", "data", "--cohort", "cohorts/low.json")
-    assert done.code == 3 and "another data set" in done.line
+    for options in ([], ["--dry-run", "--population", "9"]):
+        with leaves_nothing():
+            done = fedprobe("train-gan", "data", "--cohort", "cohorts/low.json", *options)
+        assert done.code == 3 and "another data set" in done.line
 
 
 def test_a_cohort_of_changed_shards_is_refused(fedprobe, copied, write_shard, patches, leaves_nothing):

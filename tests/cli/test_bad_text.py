@@ -362,6 +362,13 @@ def test_what_takes_images_refuses_text_and_the_other_way_round(
     assert_silent(done)
 
 
+@pytest.mark.parametrize("bug", ["rot", "invert-pixels"])
+def test_bugs_that_are_listed_fit_the_shards(fedprobe, copied_text, bug):
+    done = fedprobe("data", "corrupt", "shards", "out", "--bug", bug)
+    listed = done.line.split("choose one of ")[1]
+    assert "join-first-tokens" in listed and "invert-pixels" not in listed
+
+
 @pytest.mark.parametrize("name", ["vocabulary", *BY_VOCABULARY])
 @pytest.mark.parametrize("registered", [True, False], ids=["private", "not registered"])
 def test_a_private_population_is_refused_unopened(tmp_path, fedprobe, command, name, registered):

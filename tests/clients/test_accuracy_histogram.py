@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprobe.clients import selection
+from fedprobe.clients import measuring
 from fedprobe.clients.cohorts import decide_cohort, read_cohort, released_count, require_decidable, write_cohort
 from fedprobe.clients.data.shards import DataError, open_dataset
-from fedprobe.clients.selection import Measurement, Members, accuracy_histogram, membership_histogram, sound_users
+from fedprobe.clients.measuring import Measurement, sound_users
+from fedprobe.clients.selection import Members, accuracy_histogram, membership_histogram
 from fedprobe.errors import RequestError
 from fedprobe.models.vocabulary import Vocabulary, write_vocabulary
 from fedprobe.privacy import noise
@@ -94,7 +95,7 @@ def test_users_whose_content_is_bad_are_found_written_down_and_remembered(privat
     assert {user for user, is_sound in zip(dataset.users, sound, strict=True) if not is_sound} == BAD
     faults = json.loads((dataset.folder / "faults.json").read_text())
     assert set(faults) == BAD and "NaN" in faults["a NaN"]
-    monkeypatch.setattr(selection, "check", lambda *_: pytest.fail("looked at again"))
+    monkeypatch.setattr(measuring, "check", lambda *_: pytest.fail("looked at again"))
     assert np.array_equal(sound_users(open_dataset([private]), 2), sound)
 
 

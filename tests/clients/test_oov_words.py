@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fedprobe.clients.cohorts import decide_cohort, read_cohort, vocabulary_known, write_cohort
 from fedprobe.clients.data.shards import DataError, TextError, open_dataset
 from fedprobe.clients.data.vocabulary import count_shards
-from fedprobe.clients.selection import Members, count_oov, decide
+from fedprobe.clients.measuring import count_oov
+from fedprobe.clients.selection import Members, decide
 from fedprobe.clients.text import TextFormat
 from fedprobe.errors import FedprobeError
 from fedprobe.models.vocabulary import Vocabulary, VocabularyError, write_vocabulary
@@ -51,7 +52,7 @@ def test_every_token_is_counted_once_and_those_outside_are_out(dataset_of, users
     counts = count_oov(dataset_of(users), vocabulary, done.append)
     assert counts.tokens.tolist() == [sum(map(len, user)) for user in users]
     assert counts.oov.tolist() == [len(outside(user, vocabulary)) for user in users]
-    assert done == list(range(1, len(users) + 1))
+    assert done[-1] == len(users)
     total = sum(counts.tokens.tolist())
     assert counts.rate == (sum(counts.oov.tolist()) / total if total else 0)
 

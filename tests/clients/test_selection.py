@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from fedprobe.clients import measuring
 from fedprobe.clients.data.corrupt import corrupt_users
+from fedprobe.clients.data.packing import pack
 from fedprobe.clients.data.shards import DataError, open_dataset
-from fedprobe.clients.selection import Measurement, Members, decide, measure, rehearsed_users
-from fedprobe.models.classifier import ClassifierConfig
+from fedprobe.clients.measuring import Measurement, measure
+from fedprobe.clients.selection import Members, Rows, decide, rehearsed_users
+from fedprobe.models.classifier import ClassifierConfig, predict
+from fedprobe.models.primary import load_primary
 from fedprobe.privacy.population import register
 from fedprobe.privacy.rules import CohortRule, exclusive, rule
 
@@ -302,3 +306,37 @@ def test_rehearsed_users_come_from_the_truth_beside_the_data_alone(tmp_path, wri
     dataset = open_dataset([copy])
     struck = {dataset.users[user] for user in rehearsed_users(dataset)}
     assert len(struck) == 2 and struck == set(json.loads(truth.read_text())["users"])
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=5), min_size=1, max_size=8))
+def test_rows_of_many_users_in_one_array_are_the_rows_of_each(wanted):
+    flat, offsets = np.array([one for user in wanted for one in user], bool), np.cumsum([0, *map(len, wanted)])
+    rows = Rows.of(flat, offsets)
+    assert [some.tolist() for some in rows] == [np.flatnonzero(user).tolist() for user in wanted]
+    assert len(rows) == len(wanted)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_who_measures_whom_decides_nothing(tmp_path, monkeypatch, write_shard, primary, workers):
+    """Packed or not, in one process or several, in runs of any size: what one user measured alone has."""
+    stream = np.random.default_rng(0)
+    users = {
+        f"u{number:02d}": {
+            "pixels": stream.random((number % 4, 20, 20), np.float32),
+            "label": stream.integers(0, 2, number % 4),
+        }
+        for number in range(60)
+    }
+    dataset = open_dataset([write_shard(tmp_path / "s.h5", users)])
+    pack(dataset, tmp_path / "packed.h5")
+    model, _ = load_primary(primary)
+    alone = []
+    for user in range(len(dataset)):
+        one = dataset.read([user])
+        guesses = predict(model, torch.from_numpy(one.pixels).mul(2).sub(1)).argmax(1).numpy()
+        alone.extend((guesses == one.labels).tolist())
+    monkeypatch.setattr(measuring, "_IMAGES_AT_ONCE", (4, 7))
+    for path in ("s.h5", "packed.h5"):
+        measurement = measure(open_dataset([tmp_path / path]), model, "any", workers=workers)
+        assert measurement.correct.tolist() == alone
+        assert np.array_equal(np.diff(measurement.offsets), dataset.examples)

@@ -8,7 +8,8 @@ import pytest
 from fedprobe.clients.cohorts import decide_cohort, read_cohort, require_decidable, write_cohort
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.clients.density import fit_images, log_densities
-from fedprobe.clients.selection import Members, decide, measure_density
+from fedprobe.clients.measuring import measure_density
+from fedprobe.clients.selection import Members, decide
 from fedprobe.errors import RequestError
 from fedprobe.models.public import load_public, save_public
 from fedprobe.privacy.population import register
@@ -71,10 +72,11 @@ def test_a_users_choice_depends_on_her_alone(tmp_path, write_shard, unlike, dens
     """Whoever else is in the shard, and in whatever order."""
     together = open_dataset([write_shard(tmp_path / "all.h5", unlike)])
     fitted = load_public(density).density
-    scores = dict(zip(together.users, log_densities(together, fitted, range(len(together))), strict=True))
+    values, offsets = log_densities(together, fitted, np.ones(len(together), bool))
+    scores = dict(zip(together.users, np.split(values, offsets[1:-1]), strict=True))
     for number, (name, user) in enumerate(list(unlike.items())[:3]):
         alone = open_dataset([write_shard(tmp_path / f"{number}.h5", {name: user})])
-        assert log_densities(alone, fitted, [0])[0].tolist() == scores[name].tolist()
+        assert log_densities(alone, fitted, np.ones(1, bool))[0].tolist() == scores[name].tolist()
 
 
 def test_the_file_leads_back_to_the_cohort_and_names_nobody(tmp_path, shard, density):

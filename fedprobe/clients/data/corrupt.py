@@ -25,6 +25,18 @@ from fedprobe.privacy.randomness import key
 SEPARATOR = "\t"
 
 
+def require_kind(dataset: FederatedDataset, bug: str) -> None:
+    """Raise RequestError for a bug that there is not, DataError for one of other shards; both list those for these."""
+    bugs, others = (USER_BUGS, SENTENCE_BUGS) if dataset.kind == "images" else (SENTENCE_BUGS, USER_BUGS)
+    if bug in others:
+        other = "text" if dataset.kind == "images" else "images"
+        raise DataError(
+            f"these shards hold {dataset.kind}, and {bug} is a bug of {other}; choose one of {', '.join(bugs)}"
+        )
+    if bug not in bugs:
+        raise RequestError(f"unknown bug; choose one of {', '.join(bugs)}")
+
+
 def corrupt_users(
     dataset: FederatedDataset, out: Path, bug: str, share: float | None, seed: int, record: Path | None = None
 ) -> tuple[list[Path], int]:
@@ -36,7 +48,7 @@ def corrupt_users(
     Returns the files written and the number of users struck. Raises RequestError if a file is there
     already or the shards are not registered, DataError if a shard is damaged or holds no images.
     """
-    dataset.require_images()
+    require_kind(dataset, bug)
     how = USER_BUGS[bug]
     if how.labels is not None:
         dataset.require_labels()
@@ -78,6 +90,7 @@ def corrupt_sentences(
     `seed`, user and row.
     Returns the files written, the number of sentences struck, and of all sentences. Otherwise like `corrupt_users`.
     """
+    require_kind(dataset, bug)
     dataset.require_text()
     targets = _prepared(dataset, out, share, "--sentences")
     threshold = int(share * 2**63)

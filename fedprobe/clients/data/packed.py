@@ -137,6 +137,8 @@ def _index(path: Path, group: h5py.Group) -> ShardIndex:
     sound = users.dtype.kind == "S" and bool((users[1:] > users[:-1]).all())
     sound &= _increasing(offsets, len(users), total)
     sound &= _increasing(attribute_offsets, len(users), len(attributes)) and attributes.dtype == np.uint8
+    if sound and not _are_text(users):
+        raise DataError(f"{path.name}: the ids of some users are not UTF-8 text; rename their groups and pack it again")
     if not sound:
         raise DataError(f"{path.name} is damaged: its users and offsets do not belong together; pack it again")
     examples = np.diff(offsets)
@@ -160,6 +162,20 @@ def _index(path: Path, group: h5py.Group) -> ShardIndex:
     height, width, channels = (*pixels.shape[1:], 1)[:3]
     shape = channels, height, width
     return ShardIndex(path, Ids(users), examples, shape, pixels.dtype.name, label is not None, offsets=offsets)
+
+
+def _are_text(ids: np.ndarray) -> bool:
+    """Whether every one of `ids` (bytes of one width) is UTF-8: all at once, where none begins inside a character."""
+    if not ids.size:
+        return True
+    flat = ids.tobytes()
+    if (np.frombuffer(flat, np.uint8)[:: ids.itemsize] & 0xC0 == 0x80).any():
+        return False
+    try:
+        flat.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _increasing(offsets: np.ndarray, users: int, total: int) -> bool:

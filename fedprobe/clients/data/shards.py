@@ -7,8 +7,9 @@ index of the users is built once and kept beside the shards; examples are read l
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import h5py
@@ -71,7 +72,12 @@ class FederatedDataset:
 
     @property
     def users(self) -> list[str]:
-        return [user for shard in self.shards for user in shard.users]
+        """Everybody's id. Of many users that is a lot: `ids` hands them out one by one."""
+        return list(self.ids())
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all users, in order of their positions."""
+        return chain.from_iterable(shard.users for shard in self.shards)
 
     def user_id(self, user: int) -> str:
         """The id of the user at a position; it stays in `clients`, where keys are made of it."""
@@ -140,11 +146,22 @@ class FederatedDataset:
 
         Raises DataError where the shard cannot be read, TextError where it is not UTF-8.
         """
-        group = self._group(user)
-        rows = _read(group[self.text.column])
+        return next(self.texts([user]))
+
+    def texts(self, users: Sequence[int]) -> Iterator[list[list[str]]]:
+        """The `sentences` of each of `users`, neighbours of a packed shard read together. Raises as they do."""
+        for number, rows in self._pieces(users):
+            group, shard = self._group_of(number, rows), self.shards[number]
+            stored = _read(group[self.text.column])
+            separator = separator_of(group.parent, self.text)
+            lengths = shard.examples[rows.start : rows.stop].tolist() if shard.packed else [len(stored)]
+            for start, stop in pairwise(accumulate(lengths, initial=0)):
+                yield self._tokens(stored[start:stop], separator)
+
+    def _tokens(self, rows: Sequence[bytes], separator: str | None) -> list[list[str]]:
         try:
             if not any(b"\0" in row for row in rows):
-                return self.text.sentences(rows, separator_of(group.parent, self.text))
+                return self.text.sentences(rows, separator)
         except UnicodeDecodeError:
             pass
         # Outside the block: the error before it carries the bytes, and is not to be this one's context.
@@ -175,12 +192,19 @@ class FederatedDataset:
         return {name: _read(group[name]) for name in names}
 
     def stored_attributes(self, user: int) -> dict[str, object]:
-        """One user's HDF5 attributes as they are stored."""
-        return dict(self._group(user).attrs)
+        """One user's HDF5 attributes as they are stored. Raises DataError where one cannot be read."""
+        return _stored(self._group(user).attrs)
 
     def common_attributes(self, user: int) -> dict[str, object]:
-        """The HDF5 attributes of all examples of the shard that a user is in."""
-        return dict(self._group(user).parent.attrs)
+        """The HDF5 attributes of all examples of the shard that a user is in. Raises as `stored_attributes`."""
+        return _stored(self._group(user).parent.attrs)
+
+    def runs(self, examples_at_once: int) -> list[range]:
+        """All users in order, cut into runs of neighbours with about so many examples, one user's more at most."""
+        # Whoever's first example is in one stretch of so many examples is in one run.
+        stretch = (np.cumsum(self.examples) - self.examples) // examples_at_once
+        cuts = [0, *(np.flatnonzero(np.diff(stretch)) + 1).tolist(), len(self)]
+        return [range(start, stop) for start, stop in pairwise(cuts)]
 
     def batches(self, users_at_once: int = 64) -> Iterator[tuple[range, UserBatch]]:
         """All users in order, some at once: their positions and their examples."""
@@ -324,6 +348,15 @@ def _require_same_schema(indices: Sequence[ShardIndex]) -> None:
         for what in ("kind", "columns", "shape", "dtype", "labelled"):
             if getattr(index, what) != getattr(filled[0], what):
                 raise DataError(f"{index.path.name} and {filled[0].path.name} differ in {what}")
+
+
+def _stored(attributes: Mapping[str, object]) -> dict[str, object]:
+    try:
+        return dict(attributes)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+        pass
+    # Outside the block: the error before it may carry the value.
+    raise DataError("some attributes are damaged, or of a type that cannot be read; remove them from the shards")
 
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:

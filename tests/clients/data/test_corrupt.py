@@ -71,7 +71,7 @@ def test_the_seed_decides_who_is_struck(tmp_path_factory, sources, seed):
     for again in range(2):
         out = tmp_path_factory.mktemp(f"out{again}") / "bad.h5"
         corrupt_users(open_dataset([sources["uint8"]]), out, "invert-pixels", 0.4, seed)
-        struck.append(rehearsed_users(open_dataset([out])))
+        struck.append(rehearsed_users(open_dataset([out])).tolist())
     assert struck[0] == struck[1]
 
 

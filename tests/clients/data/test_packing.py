@@ -165,6 +165,34 @@ def test_an_attribute_that_is_no_text_is_refused_without_its_value(tmp_path: Pat
     assert not (tmp_path / "packed.h5").exists()
 
 
+def test_an_attribute_of_a_type_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    images(tmp_path / "users.h5", {"zoe": 1}, "uint8", False)
+    with h5py.File(tmp_path / "users.h5", "r+") as file:
+        space = h5py.h5s.create(h5py.h5s.SCALAR)
+        h5py.h5a.create(file["examples/zoe"].id, b"when", h5py.h5t.UNIX_D32LE, space)
+    with pytest.raises(DataError, match="type that cannot be read") as error:
+        pack(open_dataset([tmp_path / "users.h5"]), tmp_path / "packed.h5")
+    assert "zoe" not in str(error.value) and error.value.__context__ is None
+    assert not (tmp_path / "packed.h5").exists()
+
+
+@given(ids=st.lists(st.binary(min_size=1, max_size=4).filter(lambda id: id[-1]), min_size=1, max_size=4, unique=True))
+def test_ids_that_are_not_utf8_are_refused_and_others_are_not(
+    tmp_path_factory: pytest.TempPathFactory, ids: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("ids") / "packed.h5"
+    pack(images(path.with_name("users.h5"), {f"{n}": 1 for n in range(len(ids))}, "uint8", True), path)
+    with h5py.File(path, "r+") as file:
+        _replace("users", lambda _: np.array(sorted(ids), "S"))(file["packed"])
+    try:
+        expected = [id.decode() for id in sorted(ids)]
+    except UnicodeDecodeError:
+        with pytest.raises(DataError, match="not UTF-8"):
+            open_dataset([path])
+    else:
+        assert open_dataset([path]).users == expected
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     shards=st.lists(COUNTS, min_size=1, max_size=3).filter(lambda shards: any(sum(one.values()) for one in shards)),

@@ -139,16 +139,31 @@ def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
 
 
 def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]]) -> dict:
-    """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first."""
-    ranked = sorted(findings, key=lambda one: -one[1].strength)
+    """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first.
+
+    What is no more than a symptom comes after causes.
+    """
+    ranked = sorted(findings, key=lambda one: (one[1].symptom, -one[1].strength))
     for number, (_, finding) in enumerate(ranked, 1):
         out.row("", "")
         out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
         out.row("", finding.evidence)
+        if finding.shown is not None:
+            _shown(out, finding.shown)
     out.row("", "")
     none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
     out.row("", "Nothing else was found." if ranked else none)
     return {"findings": [finding.to_json() | {"of": of} for of, finding in ranked]}
+
+
+def _shown(out: Output, shown) -> None:
+    """The samples that show a finding best: words in a line, images as a strip of small ones."""
+    from fedprobe.modeler.findings.shown import ShownImages
+    from fedprobe.modeler.pictures import in_terminal
+
+    out.row("shown", shown.says())
+    if isinstance(shown, ShownImages):
+        out.print(in_terminal(out.stdout, [images for _, images in shown.rows], rows=1))
 
 
 def _merged(values: Sequence) -> object:

@@ -10,6 +10,7 @@ from fedprobe.modeler.findings.image_causes import causes, moved
 from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.profile import Looked, Profile
 from fedprobe.models.embedding import EmbeddingConfig
+from fedprobe.models.image_details import compressed, decompressed, tones_of
 from fedprobe.models.pen_strokes import pen_strokes
 
 CONFIG = EmbeddingConfig(28, 28, coefficients=60, details=True)
@@ -42,6 +43,7 @@ def found(b: torch.Tensor, seed: int) -> list:
 STRUCK = {
     "inversion": lambda images: 1 - images,
     "brightness": lambda images: images * 0.6,
+    "gamma": lambda images: images**0.3,
     "contrast": lambda images: 0.5 + 0.4 * (images - 0.5),
     "horizontal-flip": lambda images: images.flip(3),
     "vertical-flip": lambda images: images.flip(2),
@@ -83,6 +85,14 @@ def test_of_a_mixture_the_strength_is_the_share_that_was_struck():
     mixed = torch.cat([STROKES[:150].flip(2), STROKES[150:]])
     first = found(mixed, 3)[0]
     assert first.name == "vertical-flip" and first.strength == pytest.approx(0.5, abs=0.2)
+
+
+def test_grey_values_come_back_from_what_was_kept_of_them():
+    shares = tones_of(STROKES.flatten(1)).mean(0)
+    assert torch.allclose(decompressed(compressed(shares)), shares, atol=1e-6)
+    noised = compressed(shares)
+    noised[-1] -= 0.1
+    assert torch.allclose(decompressed(noised), shares, atol=1e-6), "what is left is the most frequent value's"
 
 
 def of_classes(images, labels) -> list:

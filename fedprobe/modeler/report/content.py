@@ -50,14 +50,14 @@ class Report:
 
     @property
     def findings(self) -> list[tuple[Finding, int]]:
-        """Every finding with the number of the section that it was made in, strongest first."""
+        """Every finding with the number of the section that it was made in: causes, strongest first, then symptoms."""
         found = [
             (finding, number)
             for number, section in enumerate(self.sections, 1)
             for verdict in section.verdicts
             for finding in verdict.findings
         ]
-        return sorted(found, key=lambda one: -one[0].strength)
+        return sorted(found, key=lambda one: (one[0].symptom, -one[0].strength))
 
     @property
     def looked_for(self) -> str:

@@ -56,7 +56,7 @@ def compare(
     """
     from fedprobe.cli.compare_images import film, images
     from fedprobe.cli.compare_text import sentences, words
-    from fedprobe.modeler.comparison import COUNT, ComparisonError, kind_of
+    from fedprobe.modeler.comparison import COUNT, ComparisonError, cohort_caution, kind_of
     from fedprobe.modeler.film_strip import rounds_of
     from fedprobe.runs import find, statement_together
 
@@ -92,6 +92,10 @@ def compare(
             case _:
                 results.append(sentences(out, paths, count, file, seed))
         out.row("", "")
+    caution = cohort_caution(found)
+    if caution is not None and any(result["findings"] for result in results):
+        out.row("cohorts", caution)
+        out.row("", "")
     out.statement(statement)
     keys = dict.fromkeys(key for result in results for key in result)
     if "file" in keys:
@@ -100,7 +104,7 @@ def compare(
     order = {str(path): place for place, path in enumerate(runs)}
     merged["runs"] = sorted(merged["runs"], key=lambda run: order[run["given"]])
     # Tables of released words alone are no samples to test.
-    merged = {"two_sample": None, "two_samples": []} | merged
+    merged = {"two_sample": None, "two_samples": []} | merged | {"cohorts_differ": caution is not None}
     out.object({"schema": "fedprobe.compare/1", **merged, "privacy": statement.to_json()})
     strengths = [(finding["name"], finding["strength"]) for finding in merged["findings"]]
     if any(name == found and strength > limit for name, limit in conditions for found, strength in strengths):

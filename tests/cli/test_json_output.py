@@ -135,6 +135,7 @@ def test_compare(fedprobe, inverted, copied):
     assert "black and white" in finding["says"]
     assert finding["shown"]["kind"] == "images" and set(finding["shown"]["samples"]) < set(range(64))
     assert (copied / value["file"]).exists()
+    assert value["cohorts_differ"] is True
     # Disjoint cohorts of one frozen measurement: parallel composition.
     assert value["privacy"]["composition"].count("exclude each other") == 1
     assert value["privacy"].keys() >= PRIVACY

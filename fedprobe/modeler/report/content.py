@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedprobe import __version__
-from fedprobe.modeler.comparison import kind_of, names_of, primary_of
+from fedprobe.modeler.comparison import cohort_caution, kind_of, names_of, primary_of
 from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.report.about import About, LedgerRow, Plan, about, ledger_row, plans
@@ -58,6 +58,11 @@ class Report:
             for finding in verdict.findings
         ]
         return sorted(found, key=lambda one: (one[0].symptom, -one[0].strength))
+
+    @property
+    def caution(self) -> str | None:
+        """What must be said of findings between different cohorts."""
+        return cohort_caution([one.run for one in self.opened if one.sampler is not None])
 
     @property
     def looked_for(self) -> str:

@@ -44,13 +44,13 @@ def compare(
 ) -> None:
     """Show runs side by side.
 
-    Images: the same latents through all generators, and figures; each run is held against the first one: a two-sample
-    test, findings, and in the picture the most telling samples. With a primary model (by default the one that the
-    cohorts were measured with) class mix and confidence are compared, too. With --over-time one run is shown as a film
-    strip of its checkpoints. Words: each model's most probable ones, those that rose most; of one-round runs those
-    released, with their counts. Sentences: rates of words out of vocabulary by position. Runs of words and of sentences
-    may be given together, two or more of each. Everything is made of synthetic samples and released figures: it costs
-    no privacy.
+    Images: the same latents through all generators, and figures; each run is held against the first one: a two-
+    sample test, findings, and in the picture the most telling samples. With a primary model (by default the one
+    that the cohorts were measured with) class mix and confidence are compared, too, and what it confuses on one
+    side only. With --over-time one run is shown as a film strip of its checkpoints. Words: each model's most
+    probable ones, those that rose most; of one-round runs those released, with their counts. Sentences: rates of
+    words out of vocabulary by position. Runs of words and of sentences may be given together, two or more of each.
+    Everything is made of synthetic samples and released figures: it costs no privacy.
 
     Example: fedprobe compare runs/high runs/low
     """

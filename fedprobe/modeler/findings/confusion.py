@@ -16,7 +16,7 @@ Images = Callable[[int], tuple[np.ndarray, np.ndarray]]
 # Among what is found at most this share is chance, over all pairs of a label and a guess.
 _RATE = 0.01
 # Two generators of one kind of data differ a little, too: a finding needs more than that.
-LEAST_DIFFERENCE = 0.2
+LEAST_DIFFERENCE = 0.4
 # A class is missing where it comes in less than this share of what it is on the other side.
 _MISSING = 0.1
 _SAID = 4
@@ -31,15 +31,10 @@ def label_confusion(
 
     `a_KG` and `b_KG` count the guesses about images of each label, which is the guess that would be right; `images` are
     some of a label, of both sides. Each pair is tested by Fisher's exact test, with the false-discovery rate controlled
-    over all of them (Benjamini and Hochberg 1995), and needs a difference of more than 0.2 as well, at 95% over all
+    over all of them (Benjamini and Hochberg 1995), and needs a difference of more than 0.4 as well, at 95% over all
     pairs together. Strength is the largest difference with that interval.
     """
-    pairs = [(label, guess) for label, guess in np.argwhere(a_KG + b_KG) if label != guess]
-    found = [
-        one
-        for side, other, name, other_name in ((b_KG, a_KG, b_name, a_name), (a_KG, b_KG, a_name, b_name))
-        for one in _risen(side, other, pairs, name, other_name)
-    ]
+    found = _confused(a_KG, b_KG, a_name, b_name)
     if not found:
         return None
     (strength, low, high), _, _, name, other_name = max(found, key=lambda one: one[0][0])
@@ -60,6 +55,17 @@ def label_confusion(
         _shown(told, images, (a_name, b_name)),
         symptom=True,
     )
+
+
+def confused_labels(a_KG: np.ndarray, b_KG: np.ndarray) -> set[int]:
+    """The labels that `label_confusion` would be about."""
+    return {label for _, label, _, _, _ in _confused(a_KG, b_KG, "a", "b")}
+
+
+def _confused(a_KG: np.ndarray, b_KG: np.ndarray, a_name: str, b_name: str) -> list[tuple]:
+    pairs = [(label, guess) for label, guess in np.argwhere(a_KG + b_KG) if label != guess]
+    sides = (b_KG, a_KG, b_name, a_name), (a_KG, b_KG, a_name, b_name)
+    return [one for side, other, name, other_name in sides for one in _risen(side, other, pairs, name, other_name)]
 
 
 def _shown(told: Sequence[tuple], images: Images | None, names: tuple[str, str]) -> ShownImages | None:

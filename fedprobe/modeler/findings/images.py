@@ -106,7 +106,7 @@ def image_findings(
             if best.name not in [one.name for one in found]:
                 by_samples = inverted if best.name == "inversion" else None
                 finding = by_samples or _finding(best, second, a_name, b_name)
-                undone = f"{difference.size:.1f} standard errors (root mean square), by {left.size:.1f} with it undone"
+                undone = f"{difference.size:.2f} standard errors (root mean square), by {left.size:.2f} with it undone"
                 evidence = f"{finding.evidence}; what was released differs by {undone}"
                 shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
                 found.append(replace(finding, evidence=evidence, shown=shown))

@@ -65,10 +65,10 @@ def test_labels_without_images_say_nothing():
 
 def test_classes_that_are_missed_and_those_that_are_everywhere():
     usual = [100, 100, 100, 100, 100]
-    missing, over = class_findings(usual, [1, 24, 75, 100, 300], "a", "b")
+    missing, over = class_findings(usual, [1, 24, 25, 50, 400], "a", "b")
     assert (missing.name, over.name) == ("class-missing", "class-over-represented")
     assert "class 0 in b's" in missing.says and "class 4 in b's" in over.says
-    assert (missing.strength, over.strength) == pytest.approx((0.2 - 0.002, 0.6 - 0.2))
+    assert (missing.strength, over.strength) == pytest.approx((0.2 - 0.002, 0.8 - 0.2))
     assert missing.symptom and over.symptom
 
 

@@ -150,8 +150,7 @@ def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked)
     best = ranked[0]
     if best.name not in _LIGHT or not looked.config.details:
         return ranked
-    much = _ABOUT_AS_MUCH * best.explained
-    close = [one for one in ranked if one.name in _LIGHT and one.explained >= much]
+    close = [one for one in ranked if one.name in _LIGHT and one.gain >= _ABOUT_AS_MUCH * best.gain]
     first = min(close, key=lambda one: _left_of_tones(one.direction, difference, looked))
     return [first, *(one for one in ranked if one is not first)]
 

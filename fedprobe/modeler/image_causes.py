@@ -18,6 +18,8 @@ from fedprobe.models.moment_generator import MomentGenerator
 _PROXIES = 500
 # As many as `compare` shows.
 _SHOWN = 64
+# The truncation at which what is drawn by label can be read.
+_TYPICAL = 0.5
 
 
 def findings(
@@ -48,7 +50,8 @@ def _samples(
     """What findings are shown by: those of the latents that `sample` draws, and of labels."""
 
     def of_label(label: int) -> tuple[np.ndarray, np.ndarray]:
-        first, second = (sample_images(one.generator, MOST_IMAGES, seed, f"shown {label}", label) for one in (a, b))
+        typical = (MOST_IMAGES, seed, f"shown {label}", label, _TYPICAL)
+        first, second = (sample_images(one.generator, *typical) for one in (a, b))
         return first, second
 
     first, second = (sample_images(one.generator, _SHOWN, seed) for one in (a, b))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, fisher_exact
 
 from fedprobe.modeler.findings.finding import Finding, difference_of_shares
-from fedprobe.modeler.findings.shown import MOST_IMAGES, ShownImages
+from fedprobe.modeler.findings.shown import ShownImages, shown_by_label
 
 Images = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
@@ -71,14 +71,7 @@ def _confused(a_KG: np.ndarray, b_KG: np.ndarray, a_name: str, b_name: str) -> l
 def _shown(told: Sequence[tuple], images: Images | None, names: tuple[str, str]) -> ShownImages | None:
     if images is None:
         return None
-    labels = list(dict.fromkeys(label for _, label, _, _, _ in told))[: MOST_IMAGES // 2]
-    drawn, each = [images(label) for label in labels], MOST_IMAGES // len(labels)
-    said = ", ".join(map(str, labels))
-    rows = [
-        (f"{name} drawn for {said}", np.concatenate([both[side][:each] for both in drawn]))
-        for side, name in enumerate(names)
-    ]
-    return ShownImages(rows, (), labels)
+    return shown_by_label(images, dict.fromkeys(label for _, label, _, _, _ in told), names)
 
 
 def class_findings(a_G: Sequence[int], b_G: Sequence[int], a_name: str, b_name: str) -> list[Finding]:

@@ -88,6 +88,23 @@ class ShownSentences:
         return f"{self.of}: {min(self.sentences, key=len)}"
 
 
+def shown_by_label(
+    of_label: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[int],
+    names: Sequence[str],
+    sides: Sequence[int] = (0, 1),
+) -> ShownImages:
+    """Images of the first of `labels` in turn, a row for each of the `sides`, whose `names` they go by."""
+    labels = list(labels)[: MOST_IMAGES // 2]
+    drawn, each = [of_label(label) for label in labels], MOST_IMAGES // len(labels)
+    said = ", ".join(map(str, labels))
+    rows = []
+    for side in sides:
+        in_turn = np.stack([images[side][:each] for images in drawn], axis=1)
+        rows.append((f"{names[side]} drawn for {said}", in_turn.reshape(-1, *in_turn.shape[2:])))
+    return ShownImages(rows, (), labels)
+
+
 Shown = ShownImages | ShownWords | ShownSentences
 
 

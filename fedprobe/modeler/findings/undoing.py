@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fedprobe.modeler.findings.image_causes import Cause
-from fedprobe.modeler.findings.shown import MOST_IMAGES, Samples, ShownImages
+from fedprobe.modeler.findings.shown import MOST_IMAGES, Samples, ShownImages, shown_by_label
 
 
 def shown_images(cause: Cause, says: str, samples: Samples, names: Sequence[str]) -> ShownImages:
@@ -36,15 +36,8 @@ def shown_labels(name: str, labels: Sequence[int], samples: Samples, names: Sequ
     """Samples of the `labels` that a finding of this `name` is about: of the side that has them, or of both."""
     if samples.of_label is None or not labels:
         return None
-    labels = labels[: MOST_IMAGES // 2]
-    each = MOST_IMAGES // len(labels)
-    drawn = [samples.of_label(label) for label in labels]
     sides = {"class-missing": (0,), "class-over-represented": (1,)}.get(name, (0, 1))
-    said = ", ".join(map(str, labels))
-    rows = [
-        (f"{names[side]} drawn for {said}", np.concatenate([images[side][:each] for images in drawn])) for side in sides
-    ]
-    return ShownImages(rows, (), labels)
+    return shown_by_label(samples.of_label, labels, names, sides)
 
 
 def _applied(change, images: np.ndarray) -> np.ndarray:

@@ -49,9 +49,8 @@ def test_it_is_shown_by_images_of_the_labels_on_both_sides():
     found = label_confusion(guesses(0), guesses(1, moved=[0, 2, 1, 3, 4, 5]), "a", "b", images)
     assert found.shown.labels in ([1, 2], [2, 1])
     for side, (name, drawn) in enumerate(found.shown.rows):
-        assert name.startswith("ab"[side]) and drawn[:, 0, 0, 0].tolist() == [
-            10 * side + label for label in found.shown.labels for _ in range(3)
-        ]
+        assert name.startswith("ab"[side])
+        assert drawn[:, 0, 0, 0].tolist() == [10 * side + label for label in found.shown.labels] * 3
 
 
 def test_labels_without_images_say_nothing():

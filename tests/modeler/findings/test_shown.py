@@ -73,7 +73,7 @@ def test_labels_are_shown_by_the_sides_that_have_them(name, sides):
     assert shown.to_json() == {"kind": "images", "samples": [], "labels": [3, 5]}
     assert [row for row, _ in shown.rows] == [f"{NAMES[side]} drawn for 3, 5" for side in sides]
     for side, (_, images) in zip(sides, shown.rows, strict=True):
-        assert images[:, 0, 0, 0].tolist() == [10 * side + 3] * 3 + [10 * side + 5] * 3
+        assert images[:, 0, 0, 0].tolist() == [10 * side + 3, 10 * side + 5] * 3
     assert shown_labels(name, (), samples, NAMES) is None
 
 

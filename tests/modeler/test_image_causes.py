@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedprobe.modeler.findings.image_causes import causes, moved
+from fedprobe.modeler.findings.image_patterns import relabellings
 from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.profile import Looked, Profile
 from fedprobe.models.embedding import EmbeddingConfig
@@ -108,6 +109,25 @@ def test_classes_that_are_missing_or_called_otherwise_are_named():
     swapped = of_classes(BY_CLASS, torch.tensor([2, 1, 0])[LABELS])[0]
     assert swapped.name == "label-confusion" and "0 as 2" in swapped.says and "2 as 0" in swapped.says
     assert of_classes(BY_CLASS, LABELS) == []
+
+
+@given(st.integers(0, 2**20), st.floats(0, 3))
+def test_labels_whose_means_are_mostly_noise_were_not_exchanged(seed, apart):
+    stream = torch.Generator().manual_seed(seed)
+    truth = apart * torch.randn(12, 30, generator=stream)
+    a, b = (truth + torch.randn(12, 30, generator=stream) for _ in "ab")
+    assert list(relabellings(a, b, torch.full((12,), 2**0.5))) == []
+
+
+@given(st.permutations(range(6)).filter(lambda new: list(new) != list(range(6))), st.integers(0, 2**20))
+def test_labels_that_were_exchanged_are_among_the_ways(new, seed):
+    stream = torch.Generator().manual_seed(seed)
+    truth = torch.randn(6, 30, generator=stream)
+    a, b = (
+        means + 0.1 * torch.randn(6, 30, generator=stream) for means in (truth, truth[torch.argsort(torch.tensor(new))])
+    )
+    ways = [way.tolist() for _, way in relabellings(a, b, torch.full((6,), 0.1 * 2**0.5))]
+    assert list(new) in ways
 
 
 @settings(deadline=None, max_examples=5)

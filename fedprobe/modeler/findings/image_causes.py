@@ -17,7 +17,8 @@ class Cause:
     """A thing that may have been done to images: `apply` takes and returns [n, C, H, W] in [0, 1].
 
     `name` is the stable word of its finding; `says` goes behind "LOW looks like HIGH ...". `pointwise`: every pixel
-    changes by its own grey value alone. `undo` brings back what was there, as far as anything does.
+    changes by its own grey value alone. `undo` brings back what was there, as far as anything does. `among`: how many
+    like it were looked through to find it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Cause:
     apply: Callable[[Tensor], Tensor]
     pointwise: bool = False
     undo: Callable[[Tensor], Tensor] | None = None
+    among: int = 1
 
 
 def causes() -> Iterator[Cause]:

@@ -121,6 +121,7 @@ def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> Shown
 
 
 def _clear(best: Explanation, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
+    tried += 0 if best.cause is None else best.cause.among
     chance = tried * float(norm.sf(max(best.gain, 0.0) ** 0.5))
     if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
         return False
@@ -238,10 +239,11 @@ def _of_labels(a: Profile, b: Profile, proxies: Proxies, looked: Looked, before:
         [p.mean[1:start] for p in (a, b)],
         [p.mean[start : start + config.cells * config.coordinates] for p in (a, b)],
     )
-    means = []
-    for share, total in zip(shares, sums, strict=True):
+    means, errors = [], []
+    for share, total, side in zip(shares, sums, (a, b), strict=True):
         share = share.clamp(min=0.2 / config.cells * float(share.sum().abs()))
         means.append(total.unflatten(0, (config.cells, -1)) / share[:, None])
-    for says, new in relabellings(*means):
+        errors.append(side.variance[start].sqrt() / share)
+    for says, new in relabellings(*means, torch.hypot(*errors)):
         moved = tuple((new != torch.arange(len(new))).nonzero().flatten().tolist())
         yield "label-confusion", says, of(ones, new[labels]), None, moved

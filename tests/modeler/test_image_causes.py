@@ -130,6 +130,13 @@ def test_labels_that_were_exchanged_are_among_the_ways(new, seed):
     assert list(new) in ways
 
 
+@settings(deadline=None, max_examples=4)
+@given(st.integers(0, 2**20))
+def test_what_labels_that_say_nothing_explain_is_no_cause(seed):
+    mixed = LABELS[torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(seed))]
+    assert of_classes(BY_CLASS, mixed) == []
+
+
 @settings(deadline=None, max_examples=5)
 @given(st.integers(8, 20), st.integers(8, 20))
 def test_every_cause_takes_images_of_any_size(height, width):

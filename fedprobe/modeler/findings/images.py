@@ -99,7 +99,8 @@ def image_findings(
         for rank in range(2):
             ranked = _ranked(difference, directions, looked)
             best = ranked[0]
-            if not _clear(best, len(directions), difference, rank, Difference.of(a, b)):
+            beyond = best.gain - _gain_of_nothing(difference, proxies, looked)
+            if not _clear(best, beyond, len(directions), difference, rank, Difference.of(a, b)):
                 break
             second = next((other for other in ranked if other.name != best.name), None)
             left = difference.less(best.share * best.direction)
@@ -120,9 +121,23 @@ def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> Shown
     return shown_images(best.cause, best.says, samples, names)
 
 
-def _clear(best: Explanation, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
+def _gain_of_nothing(difference: Difference, proxies: Proxies, looked: Looked) -> float:
+    """What is gained by labels that say nothing; 0 without labels.
+
+    Whatever is done to samples of A takes some of A's noise out of the means of its labels, and so explains a part of
+    how any B differs from A.
+    """
+    if proxies.labels is None:
+        return 0.0
+    features = looked.config.features(proxies.images)
+    mixed = proxies.labels[torch.randperm(len(proxies.labels), generator=torch.Generator().manual_seed(3))]
+    direction = looked.vector(features, mixed) - looked.vector(features, proxies.labels)
+    return _explanation(difference, "", "", direction, None).gain
+
+
+def _clear(best: Explanation, beyond: float, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
     tried += 0 if best.cause is None else best.cause.among
-    chance = tried * float(norm.sf(max(best.gain, 0.0) ** 0.5))
+    chance = tried * float(norm.sf(max(beyond, 0.0) ** 0.5))
     if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
         return False
     if rank == 0:

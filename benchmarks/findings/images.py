@@ -24,7 +24,10 @@ from fedprobe.clients.embedding import MeanEmbeddingUpdate
 from fedprobe.clients.selection import Members
 from fedprobe.modeler.image_causes import findings
 from fedprobe.modeler.sampling import ImageSampler, Release, generator_of, sample_images
+from fedprobe.modeler.symptoms import with_symptoms
+from fedprobe.models.classifier import Classifier
 from fedprobe.models.embedding import EmbeddingConfig
+from fedprobe.models.primary import load_primary
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.planning import solve
 from fedprobe.privacy.population import register
@@ -72,10 +75,14 @@ def sampler(total: np.ndarray, config: EmbeddingConfig, training: OneRoundTraini
     return ImageSampler(Run(Path(name)), 1, generator, Release(released, noise))
 
 
-def found(before: ImageSampler, after: ImageSampler, seed: int) -> Sequence:
-    """What `compare` finds between the two."""
+def found(before: ImageSampler, after: ImageSampler, seed: int, primary: Classifier | None = None) -> Sequence:
+    """What `compare` finds between the two; `primary` adds what it confuses where the two have labels."""
+    names = ("before", "after")
     drawn = [sample_images(one.generator, SAMPLES, seed, side) for one, side in ((before, "left"), (after, "right"))]
-    return findings(before, after, drawn, ("before", "after"), seed)
+    causes = findings(before, after, drawn, names, seed)
+    if primary is None or before.caution:
+        return causes
+    return with_symptoms(causes, before, after, ((), ()), 0, primary, names, seed)
 
 
 def main() -> None:
@@ -86,6 +93,7 @@ def main() -> None:
     parser.add_argument("--bugs", nargs="*", choices=list(USER_BUGS), help="default: all that do not need --classes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--nulls", type=int, default=20)
+    parser.add_argument("--primary", type=Path, help="a run of train-classifier; adds what it confuses (--classes)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plan = {"users_per_round": 1, "population": 1, "rounds": 1, "participation": "every-user", "delta": DELTA}
@@ -94,6 +102,7 @@ def main() -> None:
     bugs = arguments.bugs
     if bugs is None:
         bugs = [name for name, bug in USER_BUGS.items() if bug.labels is None or arguments.classes]
+    primary = None if arguments.primary is None else load_primary(arguments.primary)[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shard = folder / "healthy.h5"
@@ -113,7 +122,7 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 started = time.perf_counter()
                 sides = sampler(healthy, config, training, "before"), sampler(broken, config, training, "after")
-                result = found(*sides, seed)
+                result = found(*sides, seed, primary)
                 first = result[0] if result else None
                 right += first is not None and first.name == RIGHT[bug]
                 strength = "" if first is None else f"{first.strength:.2f} ± {first.margin:.2f}"
@@ -125,7 +134,8 @@ def main() -> None:
                 )
         silent = 0
         for seed in range(arguments.nulls):
-            result = found(*(sampler(healthy, config, training, name) for name in ("before", "after")), seed)
+            pair = (sampler(healthy, config, training, name) for name in ("before", "after"))
+            result = found(*pair, seed, primary)
             silent += not result
             if result:
                 print(f"without a bug, pair {seed}: {', '.join(one.name for one in result)}", flush=True)

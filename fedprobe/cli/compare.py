@@ -44,19 +44,19 @@ def compare(
 ) -> None:
     """Show runs side by side.
 
-    Images: the same latents through all generators, and figures; each run is held against the first one: a two-sample
-    test, findings, and in the picture the most telling samples. With a primary model (by default the one that the
-    cohorts were measured with) class mix and confidence are compared, too. With --over-time one run is shown as a film
-    strip of its checkpoints. Words: each model's most probable ones, those that rose most; of one-round runs those
-    released, with their counts. Sentences: rates of words out of vocabulary by position. Runs of words and of sentences
-    may be given together, two or more of each. Everything is made of synthetic samples and released figures: it costs
-    no privacy.
+    Images: the same latents through all generators, and figures; each run is held against the first one: a two-
+    sample test, findings, and in the picture the most telling samples. With a primary model (by default the one
+    that the cohorts were measured with) class mix and confidence are compared, too, and what it confuses on one
+    side only. With --over-time one run is shown as a film strip of its checkpoints. Words: each model's most
+    probable ones, those that rose most; of one-round runs those released, with their counts. Sentences: rates of
+    words out of vocabulary by position. Runs of words and of sentences may be given together, two or more of each.
+    Everything is made of synthetic samples and released figures: it costs no privacy.
 
     Example: fedprobe compare runs/high runs/low
     """
     from fedprobe.cli.compare_images import film, images
     from fedprobe.cli.compare_text import sentences, words
-    from fedprobe.modeler.comparison import COUNT, ComparisonError, kind_of
+    from fedprobe.modeler.comparison import COUNT, ComparisonError, cohort_caution, kind_of
     from fedprobe.modeler.film_strip import rounds_of
     from fedprobe.runs import find, statement_together
 
@@ -92,6 +92,10 @@ def compare(
             case _:
                 results.append(sentences(out, paths, count, file, seed))
         out.row("", "")
+    caution = cohort_caution(found)
+    if caution is not None and any(result["findings"] for result in results):
+        out.row("cohorts", caution)
+        out.row("", "")
     out.statement(statement)
     keys = dict.fromkeys(key for result in results for key in result)
     if "file" in keys:
@@ -100,7 +104,7 @@ def compare(
     order = {str(path): place for place, path in enumerate(runs)}
     merged["runs"] = sorted(merged["runs"], key=lambda run: order[run["given"]])
     # Tables of released words alone are no samples to test.
-    merged = {"two_sample": None, "two_samples": []} | merged
+    merged = {"two_sample": None, "two_samples": []} | merged | {"cohorts_differ": caution is not None}
     out.object({"schema": "fedprobe.compare/1", **merged, "privacy": statement.to_json()})
     strengths = [(finding["name"], finding["strength"]) for finding in merged["findings"]]
     if any(name == found and strength > limit for name, limit in conditions for found, strength in strengths):
@@ -139,16 +143,31 @@ def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
 
 
 def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]]) -> dict:
-    """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first."""
-    ranked = sorted(findings, key=lambda one: -one[1].strength)
+    """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first.
+
+    What is no more than a symptom comes after causes.
+    """
+    ranked = sorted(findings, key=lambda one: (one[1].symptom, -one[1].strength))
     for number, (_, finding) in enumerate(ranked, 1):
         out.row("", "")
         out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
         out.row("", finding.evidence)
+        if finding.shown is not None:
+            _shown(out, finding.shown)
     out.row("", "")
     none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
     out.row("", "Nothing else was found." if ranked else none)
     return {"findings": [finding.to_json() | {"of": of} for of, finding in ranked]}
+
+
+def _shown(out: Output, shown) -> None:
+    """The samples that show a finding best: words in a line, images as a strip of small ones."""
+    from fedprobe.modeler.findings.shown import ShownImages
+    from fedprobe.modeler.pictures import in_terminal
+
+    out.row("shown", shown.says())
+    if isinstance(shown, ShownImages):
+        out.print(in_terminal(out.stdout, [images for _, images in shown.rows], rows=1))
 
 
 def _merged(values: Sequence) -> object:

@@ -15,6 +15,7 @@ from fedprobe.errors import FedprobeError
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.image_causes import findings
 from fedprobe.modeler.sampling import ImageSampler, sample_images
+from fedprobe.modeler.symptoms import with_symptoms
 from fedprobe.modeler.two_sample import TwoSample, two_sample_test
 from fedprobe.models.classifier import Classifier, predict
 from fedprobe.models.stored import StoredError
@@ -93,6 +94,19 @@ def primary_of(run: Run) -> Path | None:
     return Path(path) if path is not None and Path(path).is_dir() else None
 
 
+def cohort_caution(runs: Sequence[Run]) -> str | None:
+    """What a person who reads findings between runs must know where they are of different cohorts; else None."""
+    rules = [run.rule.to_json() for run in runs]
+    # Users who were drawn at random differ from others by chance alone.
+    kinds = {tuple(sorted((name, rule[name]) for name in rule if name not in ("seed", "share"))) for rule in rules}
+    if len(kinds) < 2:
+        return None
+    return (
+        "these runs are of different cohorts, which differ without any bug, too: what is found tells them apart, and "
+        "need not be one. One cohort before and after, or on healthy shards, shows what is usual"
+    )
+
+
 def compare(
     a: ImageSampler,
     b: ImageSampler,
@@ -103,8 +117,9 @@ def compare(
 ) -> Comparison:
     """Compare two samplers on `count` samples each, drawn independently for the test and the figures.
 
-    `primary` adds class mix and confidence, but not where a run says whose its shapes are (`ImageSampler.caution`);
-    `names` are those of the runs by default. Raises ComparisonError where image or latent sizes differ.
+    `primary` adds class mix and confidence, and findings of what it confuses or misses, but not where a run says whose
+    its shapes are (`ImageSampler.caution`); `names` are those of the runs by default. Raises ComparisonError where
+    image or latent sizes differ.
     """
     if a.latent_size != b.latent_size:
         raise ComparisonError("the runs have latents of different size, so no latent shows on both sides")
@@ -116,12 +131,12 @@ def compare(
     if a.caution or b.caution:
         primary = None
     a_name, b_name = names or names_of([a, b])
-    return Comparison(
-        _side(a, a_name, drawn[0], primary, seed),
-        _side(b, b_name, drawn[1], primary, seed),
-        two_sample_test(drawn[0], drawn[1]),
-        findings(a, b, drawn, (a_name, b_name), seed),
-    )
+    sides = _side(a, a_name, drawn[0], primary, seed), _side(b, b_name, drawn[1], primary, seed)
+    found = findings(a, b, drawn, (a_name, b_name), seed)
+    if primary is not None:
+        mixes = tuple([figure.value for figure in side.class_mix or ()] for side in sides)
+        found = with_symptoms(found, a, b, mixes, count, primary, (a_name, b_name), seed)
+    return Comparison(*sides, two_sample_test(drawn[0], drawn[1]), found)
 
 
 def compare_all(

@@ -9,12 +9,17 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.findings.profile import Looked
+from fedprobe.modeler.findings.shown import MOST_IMAGES, Samples
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.models.moment_generator import MomentGenerator
 
 # Shapes: n images, C channels, H x W pixels.
 _PROXIES = 500
+# As many as `compare` shows.
+_SHOWN = 64
+# The truncation at which what is drawn by label can be read.
+_TYPICAL = 0.5
 
 
 def findings(
@@ -25,17 +30,33 @@ def findings(
     Two one-round runs of one feature map are compared by what they released, whose noise is known; others, and runs of
     before 0.6, by inversion alone.
     """
-    inverted = inversion(drawn[0], drawn[1], *names)
     config = _shared(a, b)
+    samples = _samples(a, b, drawn, config, seed)
+    inverted = inversion(drawn[0], drawn[1], *names, samples.paired)
     if config is None:
         return [inverted] if inverted is not None else []
     looked = Looked.at(config)
     profiles = [looked.released(one.release.vector, one.release.noise) for one in (a, b)]
-    found = image_findings(*profiles, _proxies(a, config, seed), looked, *names, inverted)
+    found = image_findings(*profiles, _proxies(a, config, seed), looked, *names, inverted, samples)
     if inverted is not None and inverted.says.startswith(f"{names[0]} looks"):
         # Causes are tried on a's samples: that a is the inverted one is seen by samples alone.
         return [inverted, *(one for one in found if one.name != "inversion")]
     return found
+
+
+def _samples(
+    a: ImageSampler, b: ImageSampler, drawn: Sequence[np.ndarray], config: EmbeddingConfig | None, seed: int
+) -> Samples:
+    """What findings are shown by: those of the latents that `sample` draws, and of labels."""
+
+    def of_label(label: int) -> tuple[np.ndarray, np.ndarray]:
+        typical = (MOST_IMAGES, seed, f"shown {label}", label, _TYPICAL)
+        first, second = (sample_images(one.generator, *typical) for one in (a, b))
+        return first, second
+
+    first, second = (sample_images(one.generator, _SHOWN, seed) for one in (a, b))
+    labelled = config is not None and config.classes is not None
+    return Samples((drawn[0], drawn[1]), (first, second), of_label if labelled else None)
 
 
 def _shared(a: ImageSampler, b: ImageSampler) -> EmbeddingConfig | None:

@@ -3,8 +3,8 @@
 Everything here is made of synthetic samples and released parameters: post-processing, at no cost in privacy.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -13,6 +13,7 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.known_words import known_to
 from fedprobe.modeler.findings.oov_by_position import oov_by_position as oov_finding
 from fedprobe.modeler.findings.sentences import sentence_findings
+from fedprobe.modeler.findings.shown import ShownSentences, ShownWords
 from fedprobe.modeler.findings.sides import Drawn
 from fedprobe.modeler.findings.words import word_findings
 from fedprobe.modeler.text_sampling import (
@@ -79,6 +80,7 @@ def compare_words(
     compared = _compared(samplers, [word.ids for words in ranked for word in words])
     texts = [[sampler.codec.decode(word) for word in words] for sampler, words in zip(samplers, drawn, strict=True)]
     first, last = texts[0], texts[-1]
+    ids = dict(zip(first + last, drawn[0] + drawn[-1], strict=True))
     known = known_to(sampler.run for sampler in samplers)
     risen = sorted(compared.values(), key=lambda word: word.probabilities[0] - word.probabilities[-1])
     return WordsComparison(
@@ -86,7 +88,10 @@ def compare_words(
         [[compared[word.ids] for word in words[:top]] for words in ranked],
         [word for word in risen[:top] if word.log_ratio > 0],
         _test(first, last, "char"),
-        word_findings(Drawn(first), Drawn(last), names[0], names[-1], known),
+        [
+            _with_probabilities(finding, {names[0]: samplers[0], names[-1]: samplers[-1]}, ids)
+            for finding in word_findings(Drawn(first), Drawn(last), names[0], names[-1], known)
+        ],
     )
 
 
@@ -112,7 +117,7 @@ def compare_sentences(
     # Beginnings are marked, so that what happens at the first position can be told apart.
     marked = [["^ " + " ".join(sentence) for sentence in text] for text in texts]
     found = [
-        oov_finding(profiles[0], profiles[-1], names[0], names[-1]),
+        oov_finding(profiles[0], profiles[-1], names[0], names[-1], (drawn[0], drawn[-1])),
         *sentence_findings(drawn[0], drawn[-1], names[0], names[-1]),
     ]
     return SentencesComparison(
@@ -120,7 +125,7 @@ def compare_sentences(
         profiles,
         [text[:SHOWN_SENTENCES] for text in texts],
         _test(marked[0], marked[-1], "word"),
-        _strongest(found),
+        [_decoded(finding, samplers[0]) for finding in _strongest(found)],
     )
 
 
@@ -132,6 +137,26 @@ def _compared(samplers: Sequence[TextSampler], words: Sequence[tuple[int, ...]])
         ratio = row[-1].log_probability - row[0].log_probability
         compared[row[0].ids] = ComparedWord(row[0].word, tuple(one.joint_probability for one in row), ratio)
     return compared
+
+
+def _with_probabilities(
+    finding: Finding, samplers: Mapping[str, TextSampler], ids: Mapping[str, Sequence[int]]
+) -> Finding:
+    """The finding with the exact joint probability of the words that it shows, in place of shares of draws."""
+    shown = finding.shown
+    if not isinstance(shown, ShownWords):
+        return finding
+    words = [ids[word] for word in shown.words]
+    sides = ([word.joint_probability for word in scored(samplers[run], words)] for run in shown.runs)
+    figures = list(zip(*sides, strict=True))
+    return replace(finding, shown=replace(shown, figure="joint probability", figures=figures))
+
+
+def _decoded(finding: Finding, sampler: TextSampler) -> Finding:
+    shown = finding.shown
+    if not isinstance(shown, ShownSentences):
+        return finding
+    return replace(finding, shown=shown.decoded(sampler.codec.decode))
 
 
 def _test(a: Sequence[str], b: Sequence[str], analyzer: str) -> TwoSample:

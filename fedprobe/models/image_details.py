@@ -106,10 +106,13 @@ def compressed(tones: Tensor) -> Tensor:
 
 
 def decompressed(values: Tensor) -> Tensor:
-    """The map back, to shares that add up to one."""
+    """The map back, to shares that add up to one: of the most frequent value, which noise hides, what is left."""
     values = values.clamp(0, 0.99)
     shares = _FEW_PIXELS * values / (1 - values)
-    return shares / shares.sum(-1, keepdim=True).clamp(min=1e-9)
+    most = shares.argmax(-1, keepdim=True)
+    shares = shares.scatter(-1, most, 0.0)
+    others = shares.sum(-1, keepdim=True)
+    return (shares / others.clamp(min=1)).scatter(-1, most, (1 - others).clamp(min=0))
 
 
 def cosines(size: int) -> Tensor:

@@ -133,7 +133,9 @@ def test_compare(fedprobe, inverted, copied):
     (finding,) = value["findings"]
     assert (finding["name"], finding["strength"]) == ("inversion", 1)
     assert "black and white" in finding["says"]
+    assert finding["shown"]["kind"] == "images" and set(finding["shown"]["samples"]) < set(range(64))
     assert (copied / value["file"]).exists()
+    assert value["cohorts_differ"] is True
     # Disjoint cohorts of one frozen measurement: parallel composition.
     assert value["privacy"]["composition"].count("exclude each other") == 1
     assert value["privacy"].keys() >= PRIVACY

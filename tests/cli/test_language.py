@@ -238,6 +238,10 @@ def test_compare_words(fedprobe, taught):
     finding = value["findings"][0]
     assert finding["name"] == "joined-tokens" and finding["says"].startswith("broken-words has")
     assert finding["low"] <= finding["strength"] <= finding["high"]
+    shown = finding["shown"]
+    assert shown["figure"] == "joint probability" and all(" " in word.strip() for word in shown["words"])
+    shares = dict(zip(shown["words"], zip(*shown["figures"].values(), strict=True), strict=True))
+    assert shares["a a"] == pytest.approx((0, 0.3 * 0.25 * 0.3 * 0.25), rel=1e-5)
     assert [len(ranked) for ranked in value["top_words"]] == [5, 5]
     best = value["top_words"][0][0]
     assert best["word"] == "a"
@@ -254,7 +258,10 @@ def test_compare_sentences(fedprobe, taught):
     value = object_of(fedprobe(*command, "--json"))
     assert [run["kind"] for run in value["runs"]] == ["sentences", "sentences"]
     assert [run["oov_rate"] for run in value["runs"]] == pytest.approx([0.2, 0.6], abs=0.05)
-    assert [finding["name"] for finding in value["findings"]] == ["oov-by-position"]
+    (finding,) = value["findings"]
+    assert finding["name"] == "oov-by-position"
+    position = int(finding["says"].split("position ")[1].split()[0]) - 1
+    assert [one.split()[position] for one in finding["shown"]["sentences"]] == ["UNK"] * 5
     assert (taught / value["file"]).read_bytes().startswith(b"\x89PNG")
     plain = fedprobe(*command)
     assert plain.out.count("oov rate") == 2 and max(map(len, plain.out.splitlines())) <= 80

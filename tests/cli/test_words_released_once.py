@@ -82,7 +82,10 @@ def test_the_bug_is_found_in_one_release(simulated, fedprobe):
     assert compared.code == 5
     assert "joined-tokens" in compared.out and "none above" in compared.out
     value = fedprobe("compare", "before", "after", "--json").json
-    assert [finding["name"] for finding in value["findings"]] == ["joined-tokens"]
+    (finding,) = value["findings"]
+    assert finding["name"] == "joined-tokens" and finding["shown"]["words"] == ["this patch"]
+    assert finding["shown"]["figures"] == {"before": [None], "after": [word["count"]]}
+    assert "shown      this␣patch - >" in compared.out
     assert value["two_sample"] is None
     assert value["risen_words"][0]["word"] == "this patch"
     assert fedprobe("compare", "before", "before", "--json").json["findings"] == []

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedprobe.modeler.findings.image_causes import causes, moved
+from fedprobe.modeler.findings.image_patterns import relabellings
 from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.profile import Looked, Profile
 from fedprobe.models.embedding import EmbeddingConfig
+from fedprobe.models.image_details import compressed, decompressed, tones_of
 from fedprobe.models.pen_strokes import pen_strokes
 
 CONFIG = EmbeddingConfig(28, 28, coefficients=60, details=True)
@@ -42,6 +44,7 @@ def found(b: torch.Tensor, seed: int) -> list:
 STRUCK = {
     "inversion": lambda images: 1 - images,
     "brightness": lambda images: images * 0.6,
+    "gamma": lambda images: images**0.3,
     "contrast": lambda images: 0.5 + 0.4 * (images - 0.5),
     "horizontal-flip": lambda images: images.flip(3),
     "vertical-flip": lambda images: images.flip(2),
@@ -85,6 +88,14 @@ def test_of_a_mixture_the_strength_is_the_share_that_was_struck():
     assert first.name == "vertical-flip" and first.strength == pytest.approx(0.5, abs=0.2)
 
 
+def test_grey_values_come_back_from_what_was_kept_of_them():
+    shares = tones_of(STROKES.flatten(1)).mean(0)
+    assert torch.allclose(decompressed(compressed(shares)), shares, atol=1e-6)
+    noised = compressed(shares)
+    noised[-1] -= 0.1
+    assert torch.allclose(decompressed(noised), shares, atol=1e-6), "what is left is the most frequent value's"
+
+
 def of_classes(images, labels) -> list:
     looked = Looked.at(CLASSES)
     a, b = released(BY_CLASS, 0, CLASSES, LABELS), released(images, 1, CLASSES, labels)
@@ -98,6 +109,32 @@ def test_classes_that_are_missing_or_called_otherwise_are_named():
     swapped = of_classes(BY_CLASS, torch.tensor([2, 1, 0])[LABELS])[0]
     assert swapped.name == "label-confusion" and "0 as 2" in swapped.says and "2 as 0" in swapped.says
     assert of_classes(BY_CLASS, LABELS) == []
+
+
+@given(st.integers(0, 2**20), st.floats(0, 3))
+def test_labels_whose_means_are_mostly_noise_were_not_exchanged(seed, apart):
+    stream = torch.Generator().manual_seed(seed)
+    truth = apart * torch.randn(12, 30, generator=stream)
+    a, b = (truth + torch.randn(12, 30, generator=stream) for _ in "ab")
+    assert list(relabellings(a, b, torch.full((12,), 2**0.5))) == []
+
+
+@given(st.permutations(range(6)).filter(lambda new: list(new) != list(range(6))), st.integers(0, 2**20))
+def test_labels_that_were_exchanged_are_among_the_ways(new, seed):
+    stream = torch.Generator().manual_seed(seed)
+    truth = torch.randn(6, 30, generator=stream)
+    a, b = (
+        means + 0.1 * torch.randn(6, 30, generator=stream) for means in (truth, truth[torch.argsort(torch.tensor(new))])
+    )
+    ways = [way.tolist() for _, way in relabellings(a, b, torch.full((6,), 0.1 * 2**0.5))]
+    assert list(new) in ways
+
+
+@settings(deadline=None, max_examples=4)
+@given(st.integers(0, 2**20))
+def test_what_labels_that_say_nothing_explain_is_no_cause(seed):
+    mixed = LABELS[torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(seed))]
+    assert of_classes(BY_CLASS, mixed) == []
 
 
 @settings(deadline=None, max_examples=5)

@@ -43,6 +43,15 @@ def test_inverted_strokes_are_found_with_full_strength(a, b):
     assert json.loads(json.dumps(found.to_json())) == found.to_json()
 
 
+def test_it_is_shown_by_samples_that_were_inverted(a, b):
+    paired = (a[:20], mixture(b[:20], 8))
+    shown = inversion(a, 1 - b, "a", "b", paired).shown
+    (_, struck), (_, undone), (_, nearest) = shown.rows
+    assert np.array_equal(struck, paired[1][shown.places]) and np.allclose(undone, 1 - struck)
+    assert (struck.mean(axis=(1, 2, 3)) < 0.5).all(), "strokes were dark on white"
+    assert all(any(np.array_equal(image, one) for one in a) for image in nearest)
+
+
 @pytest.mark.parametrize("seed", range(2, 7))
 def test_two_sets_of_one_distribution_are_no_finding(a, strokes, seed):
     assert inversion(a, strokes(COUNT, seed), "a", "b") is None

@@ -10,6 +10,7 @@ from fedprobe.modeler.findings.cause import Cause
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.known_words import KnownWords
 from fedprobe.modeler.findings.rise import rise, risen
+from fedprobe.modeler.findings.shown import MOST_WORDS, ShownWords
 from fedprobe.modeler.findings.sides import Drawn, Released, Share, Side
 from fedprobe.modeler.printable import one_line
 
@@ -133,7 +134,16 @@ class Explanation:
             f"{name} has {cause.has}; {other_name} has fewer",
             f"{self.shares[0].value:.1%} of {side.of.format(name)}, {self.shares[1].value:.1%} of "
             f"{those.format(other_name)}; most often: {quoted}",
+            shown_words(other, side, (other_name, name), self.mine),
         )
+
+
+def shown_words(other: Side, side: Side, names: tuple[str, str], words: Collection[str]) -> ShownWords:
+    """Those of `words` that `side` has most more of than `other`, with what either has; a release may not have one."""
+    ranked = sorted(words, key=lambda word: (other.weight(word) - side.weight(word), word))[:MOST_WORDS]
+    figures = [tuple(one.weight(word) if word in one.words else one.none for one in (other, side)) for word in ranked]
+    of = side.figure if side.figure == other.figure else f"{other.figure} > {side.figure}"
+    return ShownWords(names, of, ranked, figures)
 
 
 def _share(side: Side, words: Collection[str], pair: Pair) -> Share:

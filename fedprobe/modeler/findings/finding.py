@@ -1,9 +1,11 @@
 """What a finding is."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 
 from scipy.stats import binomtest
+
+from fedprobe.modeler.findings.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,8 @@ class Finding:
     """A hypothesis about what went wrong, held against two sets of synthetic samples.
 
     `name` is a stable word; `strength` runs from 0 to 1 with a 95% interval (`low`, `high`); `says` is one sentence,
-    `evidence` another.
+    `evidence` another; `shown` are the samples that show it best. `symptom`: what it does to the primary model, which
+    causes may explain.
     """
 
     name: str
@@ -20,6 +23,8 @@ class Finding:
     high: float
     says: str
     evidence: str
+    shown: Shown | None = field(default=None, compare=False)
+    symptom: bool = False
 
     @property
     def margin(self) -> float:
@@ -27,7 +32,8 @@ class Finding:
         return (self.high - self.low) / 2
 
     def to_json(self) -> dict:
-        return asdict(self)
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "shown"}
+        return plain | {"shown": None if self.shown is None else self.shown.to_json()}
 
 
 def difference_of_shares(

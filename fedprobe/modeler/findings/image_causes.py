@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,44 +17,50 @@ class Cause:
     """A thing that may have been done to images: `apply` takes and returns [n, C, H, W] in [0, 1].
 
     `name` is the stable word of its finding; `says` goes behind "LOW looks like HIGH ...". `pointwise`: every pixel
-    changes by its own grey value alone.
+    changes by its own grey value alone. `undo` brings back what was there, as far as anything does. `among`: how many
+    like it were looked through to find it.
     """
 
     name: str
     says: str
     apply: Callable[[Tensor], Tensor]
     pointwise: bool = False
+    undo: Callable[[Tensor], Tensor] | None = None
+    among: int = 1
 
 
 def causes() -> Iterator[Cause]:
     """All that are tried whatever the samples are; those that depend on the samples are not among them."""
-    yield Cause("inversion", "with black and white exchanged", lambda images: 1 - images)
+    yield _own_inverse("inversion", "with black and white exchanged", lambda images: 1 - images)
     for cause in _light():
         yield cause if "their mean" in cause.says else replace(cause, pointwise=True)
     yield from _places()
     yield from _sharpness()
 
 
+def _own_inverse(name: str, says: str, apply: Callable[[Tensor], Tensor]) -> Cause:
+    return Cause(name, says, apply, undo=apply)
+
+
 def _light() -> Iterator[Cause]:
     for shift in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
-        yield Cause("brightness", f"brighter by {shift:.0%}", lambda images, by=shift: (images + by).clamp(0, 1))
+        yield Cause("brightness", f"brighter by {shift:.0%}", _added(shift), undo=_added(-shift))
         # On white ground that cannot be told from less contrast of the ink.
-        yield Cause("brightness", f"with ink {shift:.0%} lighter", lambda images, by=shift: 1 - (1 - by) * (1 - images))
-        yield Cause("brightness", f"darker by {shift:.0%}", lambda images, by=shift: (images - by).clamp(0, 1))
-        kept = 1 - shift
-        yield Cause("brightness", f"{kept:.2f} times as bright", lambda images, by=kept: images * by)
-    for factor in (1.25, 1.6):
-        says = f"{factor:.2f} times as bright"
-        yield Cause("brightness", says, lambda images, by=factor: (images * by).clamp(0, 1))
+        lighter, back = _contrasted(1 - shift, _white), _contrasted(1 / (1 - shift), _white)
+        yield Cause("brightness", f"with ink {shift:.0%} lighter", lighter, undo=back)
+        yield Cause("brightness", f"darker by {shift:.0%}", _added(-shift), undo=_added(shift))
+        yield _times(1 - shift)
+    yield from map(_times, (1.25, 1.6))
     for factor in (0.25, 0.4, 0.55, 0.7, 0.85, 1.3, 1.7, 2.5, 4.0):
         for name, middle in (("grey", _grey), ("their mean", _mean)):
             yield Cause(
                 "contrast",
                 f"with {factor:.2f} times the contrast (about {name})",
-                lambda images, by=factor, about=middle: (about(images) + by * (images - about(images))).clamp(0, 1),
+                _contrasted(factor, middle),
+                undo=_contrasted(1 / factor, middle),
             )
     for power in (0.2, 0.25, 0.3, 0.35, 0.45, 0.55, 0.75, 1.4, 1.9, 2.3, 2.7, 4.0):
-        yield Cause("gamma", f"with a gamma of {power:.2f}", lambda images, by=power: images.clamp(0, 1) ** by)
+        yield Cause("gamma", f"with a gamma of {power:.2f}", _raised(power), undo=_raised(1 / power))
     for levels in (2, 3, 4, 5, 6, 8):
         yield Cause(
             "quantisation",
@@ -63,14 +70,12 @@ def _light() -> Iterator[Cause]:
 
 
 def _places() -> Iterator[Cause]:
-    yield Cause("horizontal-flip", "with left and right exchanged", lambda images: images.flip(3))
-    yield Cause("vertical-flip", "with top and bottom exchanged", lambda images: images.flip(2))
-    yield Cause("rotation", "turned by 180 degrees", lambda images: images.flip(2, 3))
-    yield Cause(
-        "rotation", "turned by 90 degrees counter-clockwise", lambda images: _fitted(images.rot90(1, (2, 3)), images)
-    )
-    yield Cause("rotation", "turned by 90 degrees clockwise", lambda images: _fitted(images.rot90(-1, (2, 3)), images))
-    yield Cause(
+    yield _own_inverse("horizontal-flip", "with left and right exchanged", lambda images: images.flip(3))
+    yield _own_inverse("vertical-flip", "with top and bottom exchanged", lambda images: images.flip(2))
+    yield _own_inverse("rotation", "turned by 180 degrees", lambda images: images.flip(2, 3))
+    yield Cause("rotation", "turned by 90 degrees counter-clockwise", _quarter(1), undo=_quarter(-1))
+    yield Cause("rotation", "turned by 90 degrees clockwise", _quarter(-1), undo=_quarter(1))
+    yield _own_inverse(
         "transposition", "with rows and columns exchanged", lambda images: _fitted(images.transpose(2, 3), images)
     )
     for angle in (4, 7, 10, 15, 20, 30, 45, 60):
@@ -78,7 +83,8 @@ def _places() -> Iterator[Cause]:
             yield Cause(
                 "rotation",
                 f"turned by about {angle} degrees {way}",
-                lambda images, by=math.radians(sign * angle): moved(images, turn=by),
+                partial(moved, turn=math.radians(sign * angle)),
+                undo=partial(moved, turn=-math.radians(sign * angle)),
             )
     for far in (1, 2, 3, 4, 6, 8):
         for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -88,14 +94,16 @@ def _places() -> Iterator[Cause]:
             yield Cause(
                 "translation",
                 f"moved {where} by about {far} pixel{'s' if far > 1 else ''}",
-                lambda images, y=far * down, x=far * right: moved(images, down=y, right=x),
+                partial(moved, down=far * down, right=far * right),
+                undo=partial(moved, down=-far * down, right=-far * right),
             )
     for factor in (0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.45, 1.6, 2.0):
         for tall, wide, what in ((factor, factor, "large"), (1, factor, "wide"), (factor, 1, "tall")):
             yield Cause(
                 "scale",
                 f"about {factor:.2f} times as {what}",
-                lambda images, y=tall, x=wide: moved(images, tall=y, wide=x),
+                partial(moved, tall=tall, wide=wide),
+                undo=partial(moved, tall=1 / tall, wide=1 / wide),
             )
 
 
@@ -121,6 +129,28 @@ def _sharpness() -> Iterator[Cause]:
             f"with {share:.0%} of the pixels at random black or white",
             lambda images, by=share: _salted(images, by),
         )
+
+
+def _added(shift: float) -> Callable[[Tensor], Tensor]:
+    return lambda images: (images + shift).clamp(0, 1)
+
+
+def _times(factor: float) -> Cause:
+    says = f"{factor:.2f} times as bright"
+    apply, undo = (lambda images, by=by: (images * by).clamp(0, 1) for by in (factor, 1 / factor))
+    return Cause("brightness", says, apply, undo=undo)
+
+
+def _contrasted(factor: float, middle: Callable[[Tensor], Tensor | float]) -> Callable[[Tensor], Tensor]:
+    return lambda images: (middle(images) + factor * (images - middle(images))).clamp(0, 1)
+
+
+def _raised(power: float) -> Callable[[Tensor], Tensor]:
+    return lambda images: images.clamp(0, 1) ** power
+
+
+def _quarter(times: int) -> Callable[[Tensor], Tensor]:
+    return lambda images: _fitted(images.rot90(times, (2, 3)), images)
 
 
 def moved(
@@ -162,6 +192,10 @@ def _ground(images: Tensor) -> Tensor:
 
 def _grey(images: Tensor) -> float:
     return 0.5
+
+
+def _white(images: Tensor) -> float:
+    return 1.0
 
 
 def _mean(images: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Causes that are read off the samples: places that are always alike, and labels."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from fedprobe.modeler.findings.image_causes import Cause
 
 # A pixel stands out where its difference has so many standard deviations.
 _STANDS_OUT = 4.0
+# A label's mean lies nearer to another one's where it does so by so many, of all pairs of labels.
+_STANDS_OUT_OF_NOISE = 5.0
 _LEVELS = (0.25, 0.5, 0.75)
 # What a stuck pixel, or a block, may show.
 _VALUES = ((0.0, "black"), (0.5, "grey"), (1.0, "white"))
@@ -24,6 +28,7 @@ _FRAMES = (1, 2, 3, 4)
 def patterns(a_HW: np.ndarray, b_HW: np.ndarray, deviations_HW: np.ndarray) -> Iterator[Cause]:
     """Places that may be constant in B, of both sides' mean strokes and the standard deviations of their difference."""
     shape, seen = a_HW.shape, set()
+    rectangles = math.prod(size * (size + 1) // 2 for size in shape)
     everywhere = [_box(shape, 0, shape[0], 0, shape[1])]
     for half in (slice(0, shape[0] // 2), slice(shape[0] // 2, shape[0])):
         everywhere.append(_box(shape, half.start, half.stop, 0, shape[1]))
@@ -35,7 +40,8 @@ def patterns(a_HW: np.ndarray, b_HW: np.ndarray, deviations_HW: np.ndarray) -> I
     for places in (*_standing_out(a_HW, b_HW, deviations_HW), *_rectangles(a_HW, b_HW, deviations_HW)):
         if places.tobytes() not in seen:
             seen.add(places.tobytes())
-            yield from _constant(places, _VALUES)
+            for cause in _constant(places, _VALUES):
+                yield replace(cause, among=rectangles)
 
 
 def _standing_out(a_HW: np.ndarray, b_HW: np.ndarray, deviations_HW: np.ndarray) -> Iterator[np.ndarray]:
@@ -105,9 +111,16 @@ def _pixels(places: np.ndarray) -> str:
     return f"{places.sum()} pixel{'s' if places.sum() > 1 else ''}"
 
 
-def relabellings(a_means_KD: Tensor, b_means_KD: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Ways in which labels may have been exchanged: what is said of it, and the new label of each [K]."""
+def relabellings(a_means_KD: Tensor, b_means_KD: Tensor, errors_K: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Ways in which labels may have been exchanged: what is said of it, and the new label of each [K].
+
+    `errors_K` are the standard errors of the entries of a label's two means together. Only labels move whose mean lies
+    nearer to another one's than its own beyond noise: to means that are mostly noise some exchange always fits.
+    """
     classes = len(a_means_KD)
+    apart = a_means_KD[None] - a_means_KD[:, None]
+    nearer = ((b_means_KD - a_means_KD)[:, None] * apart).sum(2) - apart.square().sum(2) / 2
+    clearly = (nearer > _STANDS_OUT_OF_NOISE * errors_K[:, None] * apart.norm(dim=2)).numpy()
     # Whose mean moved towards whose.
     toward = (b_means_KD - a_means_KD) @ a_means_KD.T - ((b_means_KD - a_means_KD) * a_means_KD).sum(1, keepdim=True)
     near = torch.cdist(b_means_KD, a_means_KD)
@@ -121,12 +134,13 @@ def relabellings(a_means_KD: Tensor, b_means_KD: Tensor) -> Iterator[tuple[str, 
         ways.append(swapped)
     seen = {tuple(range(classes))}
     for source in ways:
-        if tuple(source) in seen:
-            continue
-        seen.add(tuple(source))
         # B's images of label k are what had label source[k].
-        new = np.empty(classes, int)
-        new[source] = np.arange(classes)
+        new = np.arange(classes)
+        for label in np.flatnonzero(clearly[np.arange(classes), source]):
+            new[source[label]] = label
+        if tuple(new) in seen:
+            continue
+        seen.add(tuple(new))
         moved = [f"{old} as {to}" for old, to in enumerate(new) if old != to]
         more = f" and {len(moved) - 4} more" if len(moved) > 4 else ""
         yield f"with images labelled otherwise: {', '.join(moved[:4])}{more}", torch.from_numpy(new)

@@ -6,7 +6,7 @@ error of the difference is white, and the cause that explains most is named. Eve
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import norm
@@ -16,6 +16,8 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.image_causes import Cause, causes
 from fedprobe.modeler.findings.image_patterns import patterns, relabellings
 from fedprobe.modeler.findings.profile import Difference, Looked, Profile
+from fedprobe.modeler.findings.shown import Samples, ShownImages
+from fedprobe.modeler.findings.undoing import shown_images, shown_labels
 from fedprobe.models.embedding import Features
 from fedprobe.models.image_details import TONES, compressed, decompressed, tones_of
 
@@ -29,6 +31,10 @@ _LEAST_OF_REST = 0.6
 _REST = 0.2
 # Of two causes that explain about as much the one that struck all images is simpler than one that struck some.
 _SIMPLER = 0.1
+# Causes that change how light images are explain much of one another: among those that explain this share of what the
+# best one does, grey values decide, which are known better than how samples' shapes answer to them.
+_LIGHT = ("brightness", "contrast", "gamma", "quantisation")
+_ABOUT_AS_MUCH = 0.8
 # So many standard deviations of what chance leaves.
 _CLEARLY_LEFT = 5.0
 
@@ -46,7 +52,8 @@ class Explanation:
     """A cause, the share of the images that it would have struck and its standard error.
 
     `direction` [Q] is the difference that it makes when it strikes all; `gain` how much of the difference, squared and
-    in units of its error, goes away with it; `explained` that as a share of all that is more than chance.
+    in units of its error, goes away with it; `explained` that as a share of all that is more than chance. `labels` are
+    those that a cause of labels is about.
     """
 
     name: str
@@ -57,43 +64,80 @@ class Explanation:
     explained: float
     direction: Tensor
     cause: Cause | None
+    labels: tuple[int, ...] = ()
 
 
 def explanations(a: Profile, b: Profile, proxies: Proxies, looked: Looked) -> list[Explanation]:
     """Every cause that was tried, the one that explains most first."""
     with torch.inference_mode():
         directions = list(_directions(a, b, proxies, looked))
-        return _ranked(Difference.of(a, b), directions)
+        return _ranked(Difference.of(a, b), directions, looked)
 
 
 def image_findings(
-    a: Profile, b: Profile, proxies: Proxies, looked: Looked, a_name: str, b_name: str, inverted: Finding | None = None
+    a: Profile,
+    b: Profile,
+    proxies: Proxies,
+    looked: Looked,
+    a_name: str,
+    b_name: str,
+    inverted: Finding | None = None,
+    samples: Samples | None = None,
 ) -> Sequence[Finding]:
     """What happened to B's images, seen from A's: the clearest cause first; none where no cause is clear.
 
     A cause is reported where noise alone would explain itself as well in fewer than one of 10,000 comparisons (over all
     causes together, Bonferroni), it explains at least 40% of the difference and has struck at least a tenth of the
     images; a further one where it explains most of what is left. Strength is that share, with its 95% interval.
-    `inverted` is the finding of an inversion by samples, which takes the place of that by means.
+    `inverted` is the finding of an inversion by samples, which takes the place of that by means. `samples` of both show
+    what was found.
     """
     difference, found = Difference.of(a, b), []
     with torch.inference_mode():
         directions = list(_directions(a, b, proxies, looked))
         # What is left of a few sources is at most two things.
         for rank in range(2):
-            ranked = _ranked(difference, directions)
+            ranked = _ranked(difference, directions, looked)
             best = ranked[0]
-            if not _clear(best, len(directions), difference, rank, Difference.of(a, b)):
+            beyond = best.gain - _gain_of_nothing(difference, proxies, looked)
+            if not _clear(best, beyond, len(directions), difference, rank, Difference.of(a, b)):
                 break
             second = next((other for other in ranked if other.name != best.name), None)
+            left = difference.less(best.share * best.direction)
             if best.name not in [one.name for one in found]:
-                found.append(_finding(best, second, a_name, b_name, inverted))
-            difference = difference.less(best.share * best.direction)
+                by_samples = inverted if best.name == "inversion" else None
+                finding = by_samples or _finding(best, second, a_name, b_name)
+                undone = f"{difference.size:.2f} standard errors (root mean square), by {left.size:.2f} with it undone"
+                evidence = f"{finding.evidence}; what was released differs by {undone}"
+                shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
+                found.append(replace(finding, evidence=evidence, shown=shown))
+            difference = left
     return found
 
 
-def _clear(best: Explanation, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
-    chance = tried * float(norm.sf(max(best.gain, 0.0) ** 0.5))
+def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> ShownImages | None:
+    if best.cause is None:
+        return shown_labels(best.name, best.labels, samples, names)
+    return shown_images(best.cause, best.says, samples, names)
+
+
+def _gain_of_nothing(difference: Difference, proxies: Proxies, looked: Looked) -> float:
+    """What is gained by labels that say nothing; 0 without labels.
+
+    Whatever is done to samples of A takes some of A's noise out of the means of its labels, and so explains a part of
+    how any B differs from A.
+    """
+    if proxies.labels is None:
+        return 0.0
+    features = looked.config.features(proxies.images)
+    mixed = proxies.labels[torch.randperm(len(proxies.labels), generator=torch.Generator().manual_seed(3))]
+    direction = looked.vector(features, mixed) - looked.vector(features, proxies.labels)
+    return _explanation(difference, "", "", direction, None).gain
+
+
+def _clear(best: Explanation, beyond: float, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
+    tried += 0 if best.cause is None else best.cause.among
+    chance = tried * float(norm.sf(max(beyond, 0.0) ** 0.5))
     if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
         return False
     if rank == 0:
@@ -102,12 +146,10 @@ def _clear(best: Explanation, tried: int, left: Difference, rank: int, whole: Di
     return left.excess > enough and best.explained >= _LEAST_OF_REST
 
 
-def _finding(
-    best: Explanation, second: Explanation | None, a_name: str, b_name: str, inverted: Finding | None
-) -> Finding:
-    if best.name == "inversion" and inverted is not None:
-        return inverted
+def _finding(best: Explanation, second: Explanation | None, a_name: str, b_name: str) -> Finding:
     beside = "" if second is None else f"; next best, {second.name}, {second.explained:.0%}"
+    if second is not None and second.explained > best.explained:
+        beside += ", but not how often each grey value comes"
     return Finding(
         best.name,
         best.share,
@@ -118,27 +160,42 @@ def _finding(
     )
 
 
-def _ranked(difference: Difference, directions: Sequence[tuple]) -> list[Explanation]:
+def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked) -> list[Explanation]:
     tried = (_explanation(difference, *one) for one in directions)
-    return sorted(tried, key=lambda one: -one.gain * (1 - _SIMPLER * (1 - one.share)))
+    ranked = sorted(tried, key=lambda one: -one.gain * (1 - _SIMPLER * (1 - one.share)))
+    best = ranked[0]
+    if best.name not in _LIGHT or not looked.config.details:
+        return ranked
+    close = [one for one in ranked if one.name in _LIGHT and one.gain >= _ABOUT_AS_MUCH * best.gain]
+    first = min(close, key=lambda one: _left_of_tones(one.direction, difference, looked))
+    return [first, *(one for one in ranked if one is not first)]
 
 
-def _explanation(difference: Difference, name: str, says: str, direction: Tensor, cause: Cause | None) -> Explanation:
+def _left_of_tones(direction: Tensor, difference: Difference, looked: Looked) -> float:
+    """What a cause leaves of the difference of grey values, squared and in units of its error, at its best share."""
+    whole, variance, along = (looked.tones(one) for one in (difference.value, difference.variance, direction))
+    share = float((along * whole / variance).sum() / (along.square() / variance).sum().clamp(min=1e-9))
+    return float(((whole - min(1.0, max(0.0, share)) * along).square() / variance).sum())
+
+
+def _explanation(
+    difference: Difference, name: str, says: str, direction: Tensor, cause: Cause | None, labels: tuple[int, ...] = ()
+) -> Explanation:
     size = difference.inner(direction, direction)
     if size < 1e-9:
-        return Explanation(name, says, 0.0, 1.0, 0.0, 0.0, direction, cause)
+        return Explanation(name, says, 0.0, 1.0, 0.0, 0.0, direction, cause, labels)
     along = difference.inner(direction, difference.value)
     share = min(1.0, max(0.0, along / size))
     gain = 2 * share * along - share**2 * size
     left = difference.inner(difference.value, difference.value) - gain
     # Samples are not quite the data: what is left over counts as error as well.
     error = (max(1.0, left / len(difference.value)) / size) ** 0.5
-    return Explanation(name, says, share, error, gain, gain / max(difference.excess, gain, 1e-9), direction, cause)
+    explained = gain / max(difference.excess, gain, 1e-9)
+    return Explanation(name, says, share, error, gain, explained, direction, cause, labels)
 
 
-def _directions(
-    a: Profile, b: Profile, proxies: Proxies, looked: Looked
-) -> Iterator[tuple[str, str, Tensor, Cause | None]]:
+def _directions(a: Profile, b: Profile, proxies: Proxies, looked: Looked) -> Iterator[tuple]:
+    """What `_explanation` takes after the difference, for each cause."""
     config = looked.config
     features = config.features(proxies.images)
     before = looked.vector(features, proxies.labels)
@@ -189,17 +246,19 @@ def _of_labels(a: Profile, b: Profile, proxies: Proxies, looked: Looked, before:
         its = labels == label
         if not its.any() or its.all():
             continue
-        yield "class-missing", f"without images of class {label}", of(~its, labels), None
+        yield "class-missing", f"without images of class {label}", of(~its, labels), None, (label,)
         fewer = its | (torch.cumsum(~its, 0) % 3 == 0)
-        yield "class-over-represented", f"with more images of class {label}", of(fewer, labels), None
+        yield "class-over-represented", f"with more images of class {label}", of(fewer, labels), None, (label,)
     start = 1 + config.cells
     shares, sums = (
         [p.mean[1:start] for p in (a, b)],
         [p.mean[start : start + config.cells * config.coordinates] for p in (a, b)],
     )
-    means = []
-    for share, total in zip(shares, sums, strict=True):
+    means, errors = [], []
+    for share, total, side in zip(shares, sums, (a, b), strict=True):
         share = share.clamp(min=0.2 / config.cells * float(share.sum().abs()))
         means.append(total.unflatten(0, (config.cells, -1)) / share[:, None])
-    for says, new in relabellings(*means):
-        yield "label-confusion", says, of(ones, new[labels]), None
+        errors.append(side.variance[start].sqrt() / share)
+    for says, new in relabellings(*means, torch.hypot(*errors)):
+        moved = tuple((new != torch.arange(len(new))).nonzero().flatten().tolist())
+        yield "label-confusion", says, of(ones, new[labels]), None, moved

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from fedprobe.modeler.findings.finding import Finding, difference_of_shares
+from fedprobe.modeler.findings.shown import MOST_IMAGES, ShownImages
 from fedprobe.modeler.two_sample import two_sample_test
 
 # Two generators of one kind of data differ a little, too: a finding needs more than that.
@@ -14,13 +15,20 @@ CLEARLY = 0.75
 _LEAST_FALL = 0.1
 
 
-def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding | None:
+def inversion(
+    a: np.ndarray,
+    b: np.ndarray,
+    a_name: str,
+    b_name: str,
+    paired: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Finding | None:
     """Whether one set looks like the other with black and white exchanged; images [n, C, H, W] in [0, 1].
 
     Strength: the share of b's samples whose inverse lies nearer to a (in mean Euclidean distance) than they do, less
     the same share of a's own samples; Newcombe's 95% interval (1998, method 10) of that difference. Either set is held
     against the other, and the stronger direction counts. A finding is returned only where the whole interval lies
-    above 0.1, and the inverses in question lie nearer by a quarter of the distance (in the median).
+    above 0.1, and the inverses in question lie nearer by a quarter of the distance (in the median). `paired`, samples
+    of both that the tests are not made of, show it.
     """
     sides = ((a, b, a_name, b_name), (b, a, b_name, a_name))
     strengths = [_strength(reference, samples) for reference, samples, _, _ in sides]
@@ -42,7 +50,17 @@ def inversion(a: np.ndarray, b: np.ndarray, a_name: str, b_name: str) -> Finding
         f"{struck_name} looks like {reference_name} with black and white exchanged",
         f"{nearer.mean():.0%} of {struck_name}'s samples lie nearer to {reference_name} after inverting them; "
         f"told apart with accuracy {before.accuracy:.2f} as they are, {then}",
+        None if paired is None else _shown(reference, paired[1 - stronger], reference_name, struck_name),
     )
+
+
+def _shown(reference: np.ndarray, samples: np.ndarray, reference_name: str, name: str) -> ShownImages:
+    """The samples that inverting brings nearest, inverted, and those of `reference` that lie nearest to that."""
+    flat_reference, flat = reference.reshape(len(reference), -1), samples.reshape(len(samples), -1)
+    best = np.argsort(_distance_ratios(flat, flat_reference, same=False), kind="stable")[:MOST_IMAGES]
+    nearest = cdist(1 - flat[best], flat_reference).argmin(axis=1)
+    rows = [(name, samples[best]), (f"{name} with that undone", 1 - samples[best])]
+    return ShownImages([*rows, (f"the nearest of {reference_name}", reference[nearest])], best.tolist())
 
 
 def _strength(reference: np.ndarray, samples: np.ndarray) -> tuple[tuple[float, float, float], float, np.ndarray]:

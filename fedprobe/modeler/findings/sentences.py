@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fedprobe.modeler.findings.finding import Finding, difference_of_shares
+from fedprobe.modeler.findings.shown import MOST_SENTENCES, ShownSentences
 from fedprobe.models.vocabulary import OOV
 
 # Two models of one kind of data differ a little, too: a finding needs more than that, and more than a part of what
@@ -45,6 +46,7 @@ def _repeated(other: Sentences, side: Sentences, other_name: str, name: str) -> 
         high,
         f"{name} has the same word twice in a row more often than {other_name}",
         f"{mine:.1%} of the words after another in {name}, {theirs:.1%} in {other_name}",
+        _shown(name, sorted(side, key=lambda sentence: -_in_a_row([sentence])[0])),
     )
 
 
@@ -66,7 +68,12 @@ def _cut_off(other: Sentences, side: Sentences, other_name: str, name: str) -> F
         f"{name} has sentences that end early; {other_name} goes on",
         f"{longer[0] / len(other):.1%} of the sentences of {other_name} have more than {limit} words, "
         f"{longer[1] / len(side):.1%} of those of {name}",
+        _shown(name, sorted(side, key=lambda sentence: abs(len(sentence) - limit))),
     )
+
+
+def _shown(name: str, sentences: Sentences) -> ShownSentences:
+    return ShownSentences(name, [list(sentence) for sentence in sentences[:MOST_SENTENCES]])
 
 
 def _in_a_row(sentences: Sentences) -> tuple[int, int]:

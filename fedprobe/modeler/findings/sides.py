@@ -33,6 +33,9 @@ class Released:
     standard_error: float
     threshold: float
     of = "the counts of the words that {} released"
+    figure = "noised count"
+    # What is shown of a word that is not here.
+    none = None
 
     @property
     def words(self) -> Collection[str]:
@@ -68,6 +71,8 @@ class Drawn:
 
     drawn: Sequence[str]
     of = "the words drawn from {}"
+    figure = "share of draws"
+    none = 0.0
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -82,8 +87,8 @@ class Drawn:
         return self if not words else Drawn([word for word in self.drawn if word not in words])
 
     def weight(self, word: str) -> float:
-        """How often `word` was drawn, of all draws."""
-        return self.counts[word] / len(self.drawn)
+        """How often `word` was drawn, of all draws; 0 where none was."""
+        return self.counts[word] / max(1, len(self.drawn))
 
     def share(self, words: Collection[str], confidence: float) -> Share:
         """The share of draws that are one of `words`, with Wilson's interval; anything may be where none was drawn."""

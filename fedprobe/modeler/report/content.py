@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedprobe import __version__
-from fedprobe.modeler.comparison import kind_of, names_of, primary_of
+from fedprobe.modeler.comparison import cohort_caution, kind_of, names_of, primary_of
 from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.report.about import About, LedgerRow, Plan, about, ledger_row, plans
@@ -50,14 +50,19 @@ class Report:
 
     @property
     def findings(self) -> list[tuple[Finding, int]]:
-        """Every finding with the number of the section that it was made in, strongest first."""
+        """Every finding with the number of the section that it was made in: causes, strongest first, then symptoms."""
         found = [
             (finding, number)
             for number, section in enumerate(self.sections, 1)
             for verdict in section.verdicts
             for finding in verdict.findings
         ]
-        return sorted(found, key=lambda one: -one[0].strength)
+        return sorted(found, key=lambda one: (one[0].symptom, -one[0].strength))
+
+    @property
+    def caution(self) -> str | None:
+        """What must be said of findings between different cohorts."""
+        return cohort_caution([one.run for one in self.opened if one.sampler is not None])
 
     @property
     def looked_for(self) -> str:

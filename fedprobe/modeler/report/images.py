@@ -101,7 +101,7 @@ def _section(opened: Sequence[Opened], primary: Classifier | None, count: int, s
     mix = sides[0].class_mix is not None
     return ImagesSection(
         [
-            Gallery(one.name, one.run.rule.criterion, [_data_uri(image) for image in side.shown], side.shown.shape[-1])
+            Gallery(one.name, one.run.rule.criterion, [data_uri(image) for image in side.shown], side.shown.shape[-1])
             for one, side in zip(opened, sides, strict=True)
         ],
         ["run", *(_FIGURES[key] for key in shown), *(["likeliest classes"] if mix else [])],
@@ -116,7 +116,7 @@ def _section(opened: Sequence[Opened], primary: Classifier | None, count: int, s
 
 def _told(a: str, b: str, told: Telling) -> Shown:
     rows = [
-        TellingRow(name, other, [_data_uri(one) for one in side.samples], [_data_uri(one) for one in side.counterparts])
+        TellingRow(name, other, [data_uri(one) for one in side.samples], [data_uri(one) for one in side.counterparts])
         for name, other, side in ((a, b, told.a), (b, a, told.b))
     ]
     return Shown(a, b, rows, scatter((a, b), (told.map_a, told.map_b)))
@@ -132,7 +132,7 @@ def _strip(opened: Opened, seed: int) -> FilmStrip | None:
     if len(folders) < 2:
         return None
     frames = film_strip(folders, seed=seed)
-    return FilmStrip(opened.name, [(one.round, [_data_uri(image) for image in one.images]) for one in frames])
+    return FilmStrip(opened.name, [(one.round, [data_uri(image) for image in one.images]) for one in frames])
 
 
 def _row(side: Side, shown: Sequence[str]) -> list[str]:
@@ -147,5 +147,6 @@ def _size(opened: Opened) -> tuple[int, ...]:
     return (*size, opened.sampler.caution is None)
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
+    """One image [C, H, W] in [0, 1] as a PNG that a page holds itself."""
     return "data:image/png;base64," + b64encode(png_of(image)).decode()

@@ -17,6 +17,8 @@ from markupsafe import Markup
 from fedprobe.errors import RequestError
 from fedprobe.modeler.printable import one_line
 from fedprobe.modeler.report.content import Report
+from fedprobe.modeler.report.images import data_uri
+from fedprobe.modeler.report.words import cut
 
 
 def render(report: Report) -> str:
@@ -45,7 +47,7 @@ def require_html(path: Path) -> None:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -53,6 +55,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters |= {"picture": data_uri, "cut": cut}
+    return pages
 
 
 def _shown(value: object) -> object:

@@ -60,6 +60,13 @@ def test_two_runs_of_images_say_what_compare_says(images):
     assert [len(gallery.images) for gallery in section.galleries] == [64, 64]
 
 
+def test_findings_between_different_cohorts_come_with_a_caution(make_run, reported):
+    low = {"rule": {"criterion": "low-accuracy", "below": 0.8}, "primary": None}
+    paths = [reported(make_run("high")).path, reported(make_run("low", 5), cohort=low).path]
+    assert "different cohorts" in make_report(paths, count=40).caution
+    assert make_report(paths[:1], count=40).caution is None
+
+
 def test_one_run_of_images_has_its_gallery_and_is_held_against_nothing(images):
     report = make_report([images("high")], count=40)
     (section,) = report.sections

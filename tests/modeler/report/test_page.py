@@ -7,12 +7,14 @@ from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprobe.errors import RequestError
 from fedprobe.modeler.findings.finding import Finding
+from fedprobe.modeler.findings.shown import ShownImages, ShownSentences, ShownWords
 from fedprobe.modeler.printable import one_line
 from fedprobe.modeler.report.about import About, LedgerRow, Plan
 from fedprobe.modeler.report.charts import Chart, Point, Series, Tick
@@ -86,9 +88,14 @@ def report_of(word: str) -> Report:
     statement = state(SampledGaussian(0.25, 0.1, 2), users_per_round=4, population=40, accountant="rdp", runs=[word])
     places = Scatter([Dots(word, [("1.0", "2.0")])] * 2, 20)
     words = WordList(word, word, [(word, word)], word)
+    shown = {
+        "images": ShownImages([(word, np.zeros((2, 1, 4, 4)))], (0, 1)),
+        "words": ShownWords((word, word), word, [word], [(None, 0.5)]),
+        "sentences": ShownSentences(word, [word]),
+    }
     verdicts = [
-        Verdict(kind, word, word, TwoSample(0.9, 0.0001, 100), [finding] if kind == "images" else [])
-        for kind in ("images", "words", "sentences")
+        Verdict(kind, word, word, TwoSample(0.9, 0.0001, 100), [replace(finding, shown=one)])
+        for kind, one in shown.items()
     ]
     return Report(
         [Opened(Run(Path("run")), 1, Path("run"), "images", None, word)],

@@ -15,7 +15,7 @@ from fedprobe.errors import FedprobeError
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.image_causes import findings
 from fedprobe.modeler.sampling import ImageSampler, sample_images
-from fedprobe.modeler.two_sample import TwoSample, two_sample_test
+from fedprobe.modeler.two_sample import TwoSample, two_sample_tests
 from fedprobe.models.classifier import Classifier, predict
 from fedprobe.models.stored import StoredError
 from fedprobe.runs import Run
@@ -119,7 +119,7 @@ def compare(
     return Comparison(
         _side(a, a_name, drawn[0], primary, seed),
         _side(b, b_name, drawn[1], primary, seed),
-        two_sample_test(drawn[0], drawn[1]),
+        two_sample_tests(drawn[0], drawn[1]),
         findings(a, b, drawn, (a_name, b_name), seed),
     )
 

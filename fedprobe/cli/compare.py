@@ -131,7 +131,7 @@ def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
     for one in tested:
         test = one.two_sample
         out.row("two-sample", test.says() if len(tested) == 1 else f"{one.of}: {test.says()}")
-        tests.append({"accuracy": test.accuracy, "p_value": test.p_value, "held_out": test.held_out})
+        tests.append(test.to_json())
     return {
         "two_sample": min(tests, key=lambda test: (test["p_value"], -test["accuracy"])),
         "two_samples": [

@@ -16,7 +16,7 @@ from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.image_causes import findings
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.modeler.symptoms import with_symptoms
-from fedprobe.modeler.two_sample import TwoSample, two_sample_test
+from fedprobe.modeler.two_sample import TwoSample, two_sample_tests
 from fedprobe.models.classifier import Classifier, predict
 from fedprobe.models.stored import StoredError
 from fedprobe.runs import Run
@@ -136,7 +136,7 @@ def compare(
     if primary is not None:
         mixes = tuple([figure.value for figure in side.class_mix or ()] for side in sides)
         found = with_symptoms(found, a, b, mixes, count, primary, (a_name, b_name), seed)
-    return Comparison(*sides, two_sample_test(drawn[0], drawn[1]), found)
+    return Comparison(*sides, two_sample_tests(drawn[0], drawn[1]), found)
 
 
 def compare_all(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fedprobe.modeler.findings.finding import Finding
+from fedprobe.modeler.findings.image_samples import SampledSide, sample_findings
 from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.findings.profile import Looked
@@ -27,14 +28,17 @@ def findings(
 ) -> Sequence[Finding]:
     """What happened to b's images, seen from a's: `drawn` holds samples of both [n, C, H, W].
 
-    Two one-round runs of one feature map are compared by what they released, whose noise is known; others, and runs of
-    before 0.6, by inversion alone.
+    Two one-round runs of one feature map are compared by what they released, whose noise is known; others by samples.
     """
     config = _shared(a, b)
     samples = _samples(a, b, drawn, config, seed)
     inverted = inversion(drawn[0], drawn[1], *names, samples.paired)
     if config is None:
-        return [inverted] if inverted is not None else []
+        if inverted is not None:
+            return [inverted]
+        seen = [torch.from_numpy(sample_images(one.generator, _PROXIES, seed, "causes")) for one in (a, b)]
+        sides = zip(names, seen, drawn, samples.paired, strict=True)
+        return sample_findings(*(SampledSide(*side) for side in sides))
     looked = Looked.at(config)
     profiles = [looked.released(one.release.vector, one.release.noise) for one in (a, b)]
     found = image_findings(*profiles, _proxies(a, config, seed), looked, *names, inverted, samples)

@@ -25,7 +25,7 @@ from fedprobe.modeler.text_sampling import (
     scored,
     top_words,
 )
-from fedprobe.modeler.two_sample import TwoSample, two_sample_test
+from fedprobe.modeler.two_sample import TwoSample, two_sample_tests
 
 TESTED = 1000
 SHOWN_SENTENCES = 8
@@ -172,7 +172,7 @@ def _test(a: Sequence[str], b: Sequence[str], analyzer: str) -> TwoSample:
         alternate_sign=False,
         **pattern,
     )
-    return two_sample_test(*(hashed.transform(texts[:size]).toarray() for texts in (a, b)))
+    return two_sample_tests(*(hashed.transform(texts[:size]).toarray() for texts in (a, b)))
 
 
 def _strongest(found: Sequence[Finding | None]) -> list[Finding]:

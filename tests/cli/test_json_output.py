@@ -130,6 +130,8 @@ def test_compare(fedprobe, inverted, copied):
     assert [side["run"] for side in value["runs"]] == ["runs/high", "runs/low"]
     assert [side["cohort"]["criterion"] for side in value["runs"]] == ["high-accuracy", "low-accuracy"]
     assert value["two_sample"]["accuracy"] == 1 and value["two_sample"]["p_value"] < 0.01
+    assert value["two_sample"]["mmd"].keys() == {"squared", "p_value", "permutations"}
+    assert value["two_sample"]["mmd"]["p_value"] == 1 / (1 + value["two_sample"]["mmd"]["permutations"])
     (finding,) = value["findings"]
     assert (finding["name"], finding["strength"]) == ("inversion", 1)
     assert "black and white" in finding["says"]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.selection import Members
-from fedprobe.models.flat import attach, trainable
-from fedprobe.models.gan import GanConfig, critic_loss
+from fedprobe.models.flat import attach
+from fedprobe.models.gan import GanConfig, descend
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
 
@@ -86,15 +86,12 @@ class CriticUpdate:
         """One user's update [P]: the critic after her steps minus the critic before them."""
         critic, vector = self._critic, start.clone()
         attach(critic, vector)
-        parameters = trainable(critic)
         order = torch.randperm(len(pixels), generator=generator)
         batches = pixels[order].mul(2).sub_(1).split(self.local_batch_size)[: self.local_steps]
         for real, fake in zip(batches, fakes, strict=False):
             if not len(real):
                 continue
             mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(self.device)
-            loss = critic_loss(critic, real.to(self.device), fake[: len(real)], mix, self.gradient_penalty)
-            gradients = torch.autograd.grad(loss, parameters)
-            with torch.no_grad():
-                torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
-        return vector - start
+            real, fake = real.to(self.device), fake[: len(real)]
+            descend(critic, real, fake, mix, self.gradient_penalty, self.learning_rate)
+        return vector.sub_(start)

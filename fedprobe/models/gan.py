@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fedprobe.models.flat import attach
+from fedprobe.models.critic_step import UNDER_ROOT, critic_step
+from fedprobe.models.flat import attach, trainable
 from fedprobe.models.input_gradient import input_gradient, is_piecewise_linear
 from fedprobe.models.paper_gan import PaperCritic, PaperGenerator
 from fedprobe.models.small_gan import SmallCritic, SmallGenerator
@@ -79,10 +80,32 @@ def critic_loss(
     Source: Gulrajani et al. 2017 (WGAN-GP), as in Augenstein et al. 2020 and its code.
     """
     slope = _slope(critic, torch.lerp(real_BCHW, fake_BCHW, mix_B111))
-    norms = (slope.flatten(1).square().sum(1) + 1e-10).sqrt()
+    norms = (slope.flatten(1).square().sum(1) + UNDER_ROOT).sqrt()
     scores = critic(torch.cat([fake_BCHW, real_BCHW]))
     wasserstein = scores[: len(fake_BCHW)].mean() - scores[len(fake_BCHW) :].mean()
     return wasserstein + penalty * (norms - 1).square().mean() + _l2_penalty(critic)
+
+
+def descend(
+    critic: nn.Module,
+    real_BCHW: Tensor,
+    fake_BCHW: Tensor,
+    mix_B111: Tensor,
+    penalty: float,
+    learning_rate: float,
+) -> None:
+    """Change the critic's parameters in place by one step of plain SGD on `critic_loss`.
+
+    Written out where the critic is piecewise linear, torch's own gradient where it is not: the same but for rounding.
+    """
+    if is_piecewise_linear(getattr(critic, "layers", None)):
+        shrinking = {weight: 2 * learning_rate * _L2 for weight in critic.penalised()}
+        critic_step(critic.layers, real_BCHW, fake_BCHW, mix_B111, penalty, learning_rate, shrinking)
+        return
+    parameters = trainable(critic)
+    gradients = torch.autograd.grad(critic_loss(critic, real_BCHW, fake_BCHW, mix_B111, penalty), parameters)
+    with torch.no_grad():
+        torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
 
 
 def generator_loss(critic: Module, generator: Module, latents_BU: Tensor) -> Tensor:

@@ -113,6 +113,24 @@ def generator_loss(critic: Module, generator: Module, latents_BU: Tensor) -> Ten
     return -critic(generator(latents_BU)).mean() + _l2_penalty(generator)
 
 
+def generator_gradient(critic: Module, generator: nn.Module, latents_BU: Tensor, gradient_P: Tensor) -> float:
+    """Write the gradient of `generator_loss` by the generator's trainable parameters to `gradient_P`; return the loss.
+
+    The L2 penalty's part is added to it by itself: torch's way makes several copies of every weight.
+    """
+    parameters = trainable(generator)
+    score = critic(generator(latents_BU)).mean()
+    torch.cat([part.reshape(-1) for part in torch.autograd.grad(-score, parameters)], out=gradient_P)
+    start, penalty, penalised = 0, 0.0, set(generator.penalised())
+    for parameter in parameters:
+        weight = parameter.detach().reshape(-1)
+        if parameter in penalised:
+            gradient_P[start : start + weight.numel()].add_(weight, alpha=2 * _L2)
+            penalty += _L2 * float(torch.dot(weight, weight))
+        start += weight.numel()
+    return penalty - float(score.detach())
+
+
 def attach_generator(generator: nn.Module, vector_P: Tensor, buffers: Mapping[str, Tensor]) -> nn.Module:
     """Let `generator`'s parameters be views of `vector_P`, copy `buffers` into its own, and return it."""
     attach(generator, vector_P)

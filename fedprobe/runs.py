@@ -35,6 +35,8 @@ from fedprobe.privacy.rules import CohortRule, exclusive
 from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
 _VOCABULARY = "vocabulary.txt"
+# What runs of before were trained with, which do not say it.
+_UNSAID = {"precision": "float32"}
 _FREE_ON_RESUME = ("training", "rounds", "device", "shards")
 _STATED = (
     *("users_per_round", "population", "conditional_on", "simulation"),
@@ -144,7 +146,7 @@ class Run:
             name
             for part, now in ((before, config), (before["training"], config["training"]))
             for name, value in now.items()
-            if name not in _FREE_ON_RESUME and part.get(name) != value
+            if name not in _FREE_ON_RESUME and part.get(name, _UNSAID.get(name)) != value
         ]
         if different:
             raise RunError(

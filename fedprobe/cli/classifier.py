@@ -17,11 +17,13 @@ from fedprobe.cli.options import (
     Delta,
     Device,
     DryRun,
+    Engine,
     LocalBatchSize,
     NoiseMultiplier,
     NoProgress,
     Participation,
     Population,
+    Precision,
     Quiet,
     Record,
     Resume,
@@ -37,6 +39,7 @@ from fedprobe.cli.options import (
     Verbose,
     Workers,
     check_device,
+    check_precision,
     flags,
     shards_of,
 )
@@ -48,7 +51,7 @@ _FEDAVG = (
     *("preset", "users_per_round", "population", "rounds", "noise_multiplier", "target_epsilon", "clip_norm"),
     *("participation", "delta", "accountant", "study", "local_batch_size", "local_epochs", "examples_per_user"),
     *("client_learning_rate", "server_optimizer", "server_learning_rate", "server_momentum", "model_average"),
-    *("checkpoint_every", "workers", "resume", "dry_run"),
+    *("checkpoint_every", "workers", "engine", "precision", "resume", "dry_run"),
 )
 
 
@@ -97,6 +100,8 @@ def train_classifier(
     model_average: Annotated[float | None, typer.Option(help="Decay of the kept average; 0: none.")] = None,
     checkpoint_every: CheckpointEvery = 50,
     workers: Workers = None,
+    precision: Precision = "float32",
+    engine: Engine = "auto",
     resume: Resume = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
@@ -212,7 +217,8 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
     from fedprobe.server.classifier_presets import PRESETS
 
     output, device, seed, merge_case = (given[name] for name in ("output", "device", "seed", "merge_case"))
-    training.check_processes(device, given.get("workers"))
+    check_precision(given["precision"])
+    training.check_processes(device, given.get("workers"), given["engine"])
     planned = training.asked(PRESETS, given["preset"], given)
     if given["dry_run"]:
         training.dry_run(out, context, planned, given, "random", None)
@@ -268,6 +274,7 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
             shards=ground.paths,
             participation_name=given["participation"],
             study=given.get("study"),
+            precision=given["precision"],
         )
         declaration.statement()
     update = ClassifierUpdate(
@@ -281,6 +288,7 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         planned.client_learning_rate,
         seed,
         device,
+        given["precision"],
     )
     figures = {}
 

@@ -18,6 +18,7 @@ from fedprobe.cli.options import (
     Delta,
     Device,
     DryRun,
+    Engine,
     LocalBatchSize,
     MinExamples,
     NoiseMultiplier,
@@ -109,6 +110,7 @@ def train_gan(
     samples_every: Annotated[int, typer.Option(min=1, help="Rounds between sample grids.")] = 100,
     checkpoint_every: CheckpointEvery = 50,
     workers: Workers = None,
+    engine: Engine = "auto",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run [default: runs/train-gan-COHORT-N].")
     ] = None,
@@ -140,7 +142,7 @@ def train_gan(
     one_round = method == "one-round"
     if one_round:
         participation = given["participation"] = EVERY_USER
-    check_processes(device, workers)
+    check_processes(device, workers, engine)
     planned = training.asked((one_round_presets if one_round else gan_presets).PRESETS, preset, given)
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.

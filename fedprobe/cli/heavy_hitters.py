@@ -17,7 +17,15 @@ OPTIONS_OF = {
         *("preset", "embedding", "hidden", "projection", "layers", "users_per_round", "rounds", "clip_norm"),
         *("participation", "local_batch_size", "local_epochs", "sequences_per_user", "symbols_per_user"),
         *("sequence_length", "client_learning_rate", "server_optimizer", "server_learning_rate", "server_momentum"),
-        *("server_schedule", "server_weight_decay", "model_average", "samples_every", "checkpoint_every", "device"),
+        *(
+            "server_schedule",
+            "server_weight_decay",
+            "model_average",
+            "samples_every",
+            "checkpoint_every",
+            "precision",
+            "device",
+        ),
     ),
     METHOD: _OF_ONE_ROUND,
 }

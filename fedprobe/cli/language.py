@@ -18,12 +18,14 @@ from fedprobe.cli.options import (
     Delta,
     Device,
     DryRun,
+    Engine,
     LocalBatchSize,
     MinExamples,
     NoiseMultiplier,
     NoProgress,
     Participation,
     Population,
+    Precision,
     Preset,
     Public,
     PublicShare,
@@ -48,6 +50,7 @@ from fedprobe.cli.options import (
     Where,
     Workers,
     check_device,
+    check_precision,
     flags,
     text_format,
 )
@@ -114,6 +117,8 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         samples_every: Annotated[int, typer.Option(min=1, help="Rounds between files of samples.")] = 100,
         checkpoint_every: CheckpointEvery = 50,
         workers: Workers = None,
+        precision: Precision = "float32",
+        engine: Engine = "auto",
         output: Annotated[
             Path | None, typer.Option("--output", "-o", help=f"The run [default: runs/{name}-COHORT-N].")
         ] = None,
@@ -170,7 +175,8 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     one_round = given["method"] == heavy_hitters.METHOD
     if one_round and command == SENTENCES:
         raise typer.BadParameter("--method one-round is for words: train-charlm; sentences take fedavg")
-    check_processes(given["device"], given.get("workers"))
+    check_precision(given["precision"])
+    check_processes(given["device"], given.get("workers"), given["engine"])
     if one_round:
         given |= {"participation": training.EVERY_USER}
         planned = heavy_hitters.planned_of(given)
@@ -245,6 +251,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
             text=asdict(text),
             participation_name=given["participation"],
             study=given.get("study"),
+            precision=given["precision"],
         )
         declaration.statement()
     update = LanguageModelUpdate(
@@ -261,6 +268,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         planned.client_learning_rate,
         seed,
         device,
+        given["precision"],
     )
 
     def draw_samples(run, state, name: str) -> Path:

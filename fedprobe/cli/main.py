@@ -12,6 +12,7 @@ from fedprobe.cli.compare import compare
 from fedprobe.cli.density import COMMAND as DENSITY
 from fedprobe.cli.density import train_density
 from fedprobe.cli.export import export
+from fedprobe.cli.ranks import first_rank
 from fedprobe.cli.report import report
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
@@ -48,8 +49,13 @@ _ClickError = typer.BadParameter.__mro__[2]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     sys.excepthook = _without_values
+    with first_rank():
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     _hide_variables(command)
     as_json = "--json" in arguments
@@ -90,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         output.error(f"{error.filename}: {error.strerror}; choose another place for it", 2, as_json)
         code = 2
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _options_of(group: object) -> dict[str, dict[str, str]]:

@@ -66,6 +66,12 @@ ServerLearningRate = Annotated[float | None, typer.Option(help="Of the server's 
 ServerMomentum = Annotated[float | None, typer.Option(help="Momentum, or Adam's first beta.")]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Rounds between checkpoints.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes [default: one a core; 1 on cuda].")]
+Engine = Annotated[
+    str, typer.Option(help="local, or torchrun; auto: torchrun's ranks where it started this command, else local.")
+]
+Precision = Annotated[
+    str, typer.Option(help="float32, or bf16: local training's products; what is clipped and released stays float32.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run at --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print epsilon and stop; opens no shard.")]
 VocabularyFile = Annotated[
@@ -122,6 +128,12 @@ def check_device(device: str) -> str:
 
     with flags():
         return prepare(device)
+
+
+def check_precision(precision: str) -> None:
+    """Raise a usage error for a precision that nothing is computed in."""
+    if precision not in ("float32", "bf16"):
+        raise typer.BadParameter("--precision is float32 or bf16")
 
 
 def unlike_public(cohort: str, public: Path | None, share: float | None) -> dict:

@@ -12,6 +12,7 @@ import typer
 
 from fedprobe.cli.options import flags, shards_of, unlike_public
 from fedprobe.cli.output import Output
+from fedprobe.cli.ranks import started_by_torchrun
 
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
@@ -57,8 +58,21 @@ def require_options_of(method: str, only: Mapping[str, Sequence[str]], context: 
                 raise typer.BadParameter(f"--{name.replace('_', '-')} is for --method {other}, and this is {method}")
 
 
-def check_processes(device: str, workers: int | None) -> None:
-    """Raise a usage error for several processes on an accelerator."""
+def check_processes(device: str, workers: int | None, engine: str) -> None:
+    """Raise a usage error for several processes on an accelerator, or an engine that this process is not part of."""
+    ranks = started_by_torchrun()
+    if engine not in ("auto", "local", "torchrun"):
+        raise typer.BadParameter("--engine is auto, local or torchrun")
+    if engine == "torchrun" and not ranks:
+        raise typer.BadParameter(
+            "--engine torchrun is for a command that torchrun starts: torchrun --nproc_per_node 2 -m fedprobe train-gan"
+        )
+    if engine == "local" and ranks:
+        raise typer.BadParameter("torchrun started this command, whose ranks --engine local would leave idle")
+    if ranks and workers is not None:
+        raise typer.BadParameter(
+            "--workers is for one process; under torchrun --nproc_per_node says how many there are"
+        )
     if device != "cpu" and (workers or 1) > 1:
         raise typer.BadParameter("--workers above 1 is for --device cpu: an accelerator is not shared by forking")
 

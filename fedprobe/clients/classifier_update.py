@@ -3,7 +3,7 @@
 A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +14,16 @@ from torch.nn import functional
 
 from fedprobe.clients.data.shards import FederatedDataset, UserBatch
 from fedprobe.clients.selection import Members
+from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.clients.updates import Public
 from fedprobe.models.classifier import ClassifierConfig, merge_case
+from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
+
+# A label that is none: it pads a batch.
+_NO_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ class ClassifierUpdate:
     learning_rate: float
     seed: int
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        computing_in(self.precision, self.device)
         self.dataset.require_labels()
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
@@ -53,13 +60,20 @@ class ClassifierUpdate:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
+        together, stacked = [], stacks(start.device) and not self._draws
         for member in members:
             examples = self.members.read(self.dataset, [member])
             if self._can_be(examples):
                 user = int(self.members.users[member])
                 stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-                delta = self._train(start, *self._chosen(examples, stream), stream)
+                images, labels = self._chosen(examples, stream)
+                if stacked:
+                    together.append(self._batches(images.to(start.dtype), labels, stream))
+                    continue
+                delta = self._train(start, images.to(start.dtype), labels, stream)
                 total += self.mechanism.contribution(delta.cpu().numpy())
+        for delta in self._train_together(start, together):
+            total += self.mechanism.contribution(delta.cpu().numpy())
         return total
 
     def _can_be(self, examples: UserBatch) -> bool:
@@ -84,6 +98,28 @@ class ClassifierUpdate:
         with torch.random.fork_rng(devices=[]):
             return self.config.build().to(self.device)
 
+    @property
+    def _draws(self) -> bool:
+        """Whether the network draws at random itself: what it draws is each user's own only where she is alone."""
+        return any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in self._model.modules())
+
+    def _batches(self, images: Tensor, labels: Tensor, stream: torch.Generator) -> list[Batch]:
+        """One user's batches of all local epochs, as `_train` has them."""
+        torch.randint(2**63 - 1, (1,), generator=stream)
+        orders = (torch.randperm(len(labels), generator=stream).to(self.device) for _ in range(self.local_epochs))
+        return [(images[batch], labels[batch]) for order in orders for batch in order.split(self.local_batch_size)]
+
+    def _train_together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
+        """What `_train` makes of each of many users, at once."""
+
+        def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            with computing_in(self.precision, self.device):
+                return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
+
+        size = self.local_batch_size
+        shapes = [(size, *self.dataset.shape), (size,)]
+        return train_together(self._model, loss, start, users, self.learning_rate, shapes, [0.0, _NO_LABEL])
+
     def _train(self, start: Tensor, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
         """One user's update [P]: the model after her steps minus the model before them."""
         model, vector = self._model, start.clone()
@@ -95,7 +131,8 @@ class ClassifierUpdate:
             for _ in range(self.local_epochs):
                 order = torch.randperm(len(labels), generator=stream).to(self.device)
                 for batch in order.split(self.local_batch_size):
-                    loss = functional.cross_entropy(model(images[batch]), labels[batch])
+                    with computing_in(self.precision, self.device):
+                        loss = functional.cross_entropy(model(images[batch]), labels[batch])
                     gradients = torch.autograd.grad(loss, parameters)
                     with torch.no_grad():
                         torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)

@@ -3,17 +3,20 @@
 A user's update is a function of (public parameters, her text, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedprobe.clients.data.shards import FederatedDataset, TextError
 from fedprobe.clients.selection import Members
+from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.clients.updates import Public
+from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
 from fedprobe.models.language import NO_TARGET, LanguageConfig, LanguageModel
 from fedprobe.models.vocabulary import Bytes, Vocabulary
@@ -46,8 +49,10 @@ class LanguageModelUpdate:
     learning_rate: float
     seed: int
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        computing_in(self.precision, self.device)
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
 
@@ -55,6 +60,7 @@ class LanguageModelUpdate:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
+        together = []
         for member in members:
             user = int(self.members.users[member])
             stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
@@ -63,9 +69,13 @@ class LanguageModelUpdate:
             except TextError:
                 # Her contribution is zeros, silently: nobody may learn whose text is bad.
                 continue
-            if sequences:
+            if sequences and stacks(start.device):
+                together.append(self._padded(sequences, stream))
+            elif sequences:
                 delta = self._train(start, sequences, stream)
                 total += self.mechanism.contribution(delta.cpu().numpy())
+        for delta in self._train_together(start, together):
+            total += self.mechanism.contribution(delta.cpu().numpy())
         return total
 
     def sequences(self, member: int) -> list[list[int]]:
@@ -103,11 +113,32 @@ class LanguageModelUpdate:
         for _ in range(self.local_epochs):
             for batch in self._batches(sequences, stream):
                 symbols, targets = padded(batch, self.codec.begin)
-                loss = model.loss(symbols.to(self.device), targets.to(self.device))
+                with computing_in(self.precision, self.device):
+                    loss = model.loss(symbols.to(self.device), targets.to(self.device))
                 gradients = torch.autograd.grad(loss, parameters)
                 with torch.no_grad():
                     torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
         return vector - start
+
+    def _padded(self, sequences: list[list[int]], stream: torch.Generator) -> list[Batch]:
+        """One user's batches of all local epochs."""
+        epochs = (self._batches(sequences, stream) for _ in range(self.local_epochs))
+        return [padded(batch, self.codec.begin) for batches in epochs for batch in batches]
+
+    def _train_together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
+        """What `_train` makes of each of many users, at once."""
+
+        def loss(model: LanguageModel, symbols: Tensor, targets: Tensor) -> Tensor:
+            with computing_in(self.precision, self.device):
+                logits = model(symbols).flatten(0, 1)
+                return functional.cross_entropy(logits, targets.flatten(), ignore_index=NO_TARGET)
+
+        model = self.config.build().to(self.device)
+        for layer in model.layers:
+            layer.by_hand = False
+        # A whole sequence is followed by the end symbol.
+        shape = self.local_batch_size, self.sequence_length + 1
+        return train_together(model, loss, start, users, self.learning_rate, [shape, shape], [0, NO_TARGET])
 
     def _batches(self, sequences: list[list[int]], stream: torch.Generator) -> list[list[list[int]]]:
         """Batches in random order, of sequences of like length, so that little is padded."""

@@ -5,7 +5,7 @@ is the same whoever is trained beside her.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.selection import Members
+from fedprobe.clients.stacked import Batch, stacks, train_together
 from fedprobe.models.flat import attach
-from fedprobe.models.gan import GanConfig, descend
+from fedprobe.models.gan import GanConfig, critic_loss, descend
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
 
@@ -69,11 +70,8 @@ class CriticUpdate:
         total = np.zeros(public["critic"].numel(), dtype=np.int64)
         start = public["critic"].to(self.device)
         fakes = public["fakes"].to(self.device)
-        for member in members:
-            user = int(self.members.users[member])
-            images = torch.from_numpy(self.members.read(self.dataset, [member]).pixels)
-            generator = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-            delta = self._train(start, images, fakes, generator)
+        users = (self._batches(start, member, fakes, round) for member in members)
+        for delta in self._together(start, list(users)) if stacks(start.device) else self._alone(start, users):
             total += self.mechanism.contribution(delta.cpu().numpy())
         return total
 
@@ -82,16 +80,36 @@ class CriticUpdate:
         """A module to compute with; its parameters are replaced before each use."""
         return self.config.critic().to(self.device)
 
-    def _train(self, start: Tensor, pixels: Tensor, fakes: Tensor, generator: torch.Generator) -> Tensor:
-        """One user's update [P]: the critic after her steps minus the critic before them."""
-        critic, vector = self._critic, start.clone()
-        attach(critic, vector)
+    def _batches(self, start: Tensor, member: int, fakes: Tensor, round: int) -> list[Batch]:
+        """One user's batches: real images, fake ones, and where between them the gradient is taken."""
+        user = int(self.members.users[member])
+        pixels = torch.from_numpy(self.members.read(self.dataset, [member]).pixels)
+        generator = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
         order = torch.randperm(len(pixels), generator=generator)
         batches = pixels[order].mul(2).sub_(1).split(self.local_batch_size)[: self.local_steps]
-        for real, fake in zip(batches, fakes, strict=False):
-            if not len(real):
-                continue
-            mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(self.device)
-            real, fake = real.to(self.device), fake[: len(real)]
-            descend(critic, real, fake, mix, self.gradient_penalty, self.learning_rate)
-        return vector.sub_(start)
+        return [
+            (real.to(start), fake[: len(real)], torch.rand(len(real), 1, 1, 1, generator=generator).to(start))
+            for real, fake in zip(batches, fakes, strict=False)
+            if len(real)
+        ]
+
+    def _alone(self, start: Tensor, users: Iterable[list[Batch]]) -> Iterator[Tensor]:
+        """Each user's update [P]: the critic after her steps minus the critic before them."""
+        critic = self._critic
+        for batches in users:
+            vector = start.clone()
+            attach(critic, vector)
+            for real, fake, mix in batches:
+                descend(critic, real, fake, mix, self.gradient_penalty, self.learning_rate)
+            yield vector.sub_(start)
+
+    def _together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
+        """The same of many users at once."""
+
+        def loss(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor, counted: Tensor) -> Tensor:
+            return critic_loss(critic, real, fake, mix, self.gradient_penalty, counted)
+
+        counted = [[(*batch, batch[2].new_ones(len(batch[2]))) for batch in batches] for batches in users]
+        size, image = self.local_batch_size, self.dataset.shape
+        shapes = [(size, *image), (size, *image), (size, 1, 1, 1), (size,)]
+        return train_together(self._critic, loss, start, counted, self.learning_rate, shapes, [0.0] * 4)

@@ -11,7 +11,8 @@ def write_card(run: Run, statement: PrivacyStatement, rounds_done: int) -> None:
     """Write `card.md` of a run from what the run itself holds."""
     config = run.config
     cohort = config["cohort"]
-    training = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in config["training"].items())
+    with_ = config["training"] | {"precision": config.get("precision", "float32")}
+    training = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in with_.items())
     epsilon = "\n".join(f"- {line}" for line in statement.lines())
     about = _ABOUT.get(config["command"], _LANGUAGE)
     if config.get("method") == "one-round":

@@ -12,6 +12,7 @@ written out by hand: gates are computed in place, and the weights' gradients are
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class CifgLayer(nn.Module):
     def __init__(self, inputs: int, hidden: int, projection: int, peepholes: bool) -> None:
         super().__init__()
         self.hidden, self.projection = hidden, projection
+        # Without it the equations are taken as they stand, which torch can map over stacked parameters.
+        self.by_hand = True
         self.w_input = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.w_recurrent = nn.Parameter(torch.empty(3 * hidden, projection))
         self.bias = nn.Parameter(torch.zeros(3 * hidden))
@@ -40,7 +43,13 @@ class CifgLayer(nn.Module):
         nn.init.ones_(self.bias[:hidden])
 
     def forward(self, x_TBI: Tensor) -> Tensor:
-        return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
+        if self.by_hand:
+            return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
+        outputs, state = [], self.start(x_TBI.shape[1])
+        for x_BI in x_TBI:
+            state = self.step(x_BI, state)
+            outputs.append(state[0])
+        return torch.stack(outputs)
 
     def start(self, sequences: int) -> tuple[Tensor, Tensor]:
         """The state (r [B, P], c [B, H]) before the first step."""
@@ -61,6 +70,7 @@ class _Layer(torch.autograd.Function):
     """All time steps of a layer, forward and backward; see `CifgLayer.step` for one of them."""
 
     @staticmethod
+    @partial(torch.amp.custom_fwd, device_type="cpu", cast_inputs=torch.bfloat16)
     def forward(ctx, x, w_input, w_recurrent, bias, w_projection, peephole):
         steps, sequences, inputs = x.shape
         projection, hidden = w_projection.shape
@@ -87,6 +97,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @partial(torch.amp.custom_bwd, device_type="cpu")
     def backward(ctx, d_output):
         x, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m = ctx.saved_tensors
         steps, sequences, inputs = x.shape

@@ -1,6 +1,10 @@
 """The device that torch computes on."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
+
+PRECISIONS = ("float32", "bf16")
 
 
 def prepare(device: str) -> str:
@@ -15,3 +19,15 @@ def prepare(device: str) -> str:
         raise ValueError(f"torch cannot use the device {device}; try --device cpu") from error
     torch.set_num_threads(1)
     return device
+
+
+def computing_in(precision: str, device: str) -> AbstractContextManager:
+    """Where matrix products and convolutions are computed in `precision`; parameters and updates stay float32.
+
+    Raises ValueError for one that is not of PRECISIONS.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision is {' or '.join(PRECISIONS)}")
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)

@@ -71,19 +71,26 @@ class GanConfig:
 
 
 def critic_loss(
-    critic: Module, real_BCHW: Tensor, fake_BCHW: Tensor, mix_B111: Tensor, penalty: float = 10.0
+    critic: Module,
+    real_BCHW: Tensor,
+    fake_BCHW: Tensor,
+    mix_B111: Tensor,
+    penalty: float = 10.0,
+    counted_B: Tensor | None = None,
 ) -> Tensor:
     """mean D(fake) - mean D(real) + `penalty` * mean (||grad D(x)||_2 - 1)^2 + the L2 penalty.
 
     x lies between each real and fake image at the share `mix_B111` in [0, 1]. The gradient is written out where the
     critic is piecewise linear, and torch's with a second backward pass where it is not: the same but for rounding.
+    Means are over images whose `counted_B` is 1 and not 0; None: over all.
     Source: Gulrajani et al. 2017 (WGAN-GP), as in Augenstein et al. 2020 and its code.
     """
     slope = _slope(critic, torch.lerp(real_BCHW, fake_BCHW, mix_B111))
     norms = (slope.flatten(1).square().sum(1) + UNDER_ROOT).sqrt()
     scores = critic(torch.cat([fake_BCHW, real_BCHW]))
-    wasserstein = scores[: len(fake_BCHW)].mean() - scores[len(fake_BCHW) :].mean()
-    return wasserstein + penalty * (norms - 1).square().mean() + _l2_penalty(critic)
+    each = scores[: len(fake_BCHW)] - scores[len(fake_BCHW) :] + penalty * (norms - 1).square()
+    mean = each.mean() if counted_B is None else (each * counted_B).sum() / counted_B.sum()
+    return mean + _l2_penalty(critic)
 
 
 def descend(
@@ -145,8 +152,7 @@ def _slope(critic: Module, images_BCHW: Tensor) -> Tensor:
     layers = getattr(critic, "layers", None)
     if is_piecewise_linear(layers):
         return input_gradient(layers, images_BCHW)
-    images_BCHW = images_BCHW.requires_grad_(True)
-    return torch.autograd.grad(critic(images_BCHW).sum(), images_BCHW, create_graph=True)[0]
+    return torch.func.grad(lambda images: critic(images).sum())(images_BCHW)
 
 
 def _l2_penalty(module: Module) -> Tensor | float:

@@ -16,6 +16,7 @@ from fedprobe.privacy.partition_selection import PartitionSelection
 from fedprobe.privacy.rules import CohortRule
 from fedprobe.privacy.statement import PrivacyStatement, state
 from fedprobe.runs import Run
+from fedprobe.server.engines.distributed import distributed_engine, joined
 from fedprobe.server.engines.local import local_engine
 from fedprobe.server.heavy_hitter_training import HeavyHitterTraining
 from fedprobe.server.participation import Participation, participation
@@ -70,6 +71,7 @@ class Declaration:
     text: dict | None = None
     participation_name: str = "poisson"
     study: str | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         # Each of them checks its own: what cannot be trained is not declared. Raises ValueError.
@@ -144,6 +146,7 @@ class Declaration:
             "seed": self.seed,
             "device": self.device,
             "shards": list(self.shards),
+            "precision": self.precision,
         }
 
     def privacy(self, run_id: str, ledger: Ledger) -> dict:
@@ -238,7 +241,8 @@ def train_declared(
     """Train as declared, `update` running beside the data; return the last state and the last round.
 
     `member_keys()` stands for the cohort's `members`, asked for only where there is no noise; `workers` None is one a
-    core, or 1 where the device is not a CPU.
+    core, or 1 where the device is not a CPU. In a job of several ranks that this process is the first of, they are
+    dealt the users instead.
     """
     plan = Plan(
         declaration.participation,
@@ -251,7 +255,8 @@ def train_declared(
     releases = releases_of(ledger, run.run_id)
     workers = workers or (None if declaration.device == "cpu" else 1)
     # Workers are forked first: neither the lock nor the ledger's connection may be shared with them.
-    with local_engine(update, workers) as engine, run.locked(), ledger.rounds_of(run.run_id) as rounds:
+    at_work = distributed_engine(update) if joined() else local_engine(update, workers)
+    with at_work as engine, run.locked(), ledger.rounds_of(run.run_id) as rounds:
         return train(
             declaration.algorithm,
             state,

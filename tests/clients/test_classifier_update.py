@@ -267,3 +267,15 @@ def test_nothing_is_left_behind_in_what_was_broadcast(update):
     before = PUBLIC["model"].clone()
     update(PUBLIC, range(USERS), round=1)
     assert torch.equal(PUBLIC["model"], before)
+
+
+def test_bf16_is_for_products_and_what_leaves_is_close_to_float32_and_bounded(update_of, users):
+    update = update_of(users)
+    half = replace(update, precision="bf16")
+    one, other = (it(PUBLIC, range(USERS), round=1).astype(float) for it in (update, half))
+    assert not np.array_equal(one, other)
+    assert np.linalg.norm(one - other) < 0.1 * np.linalg.norm(one)
+    for member in range(USERS):
+        assert norm_squared(half(PUBLIC, [member], round=1)) <= CLIP_STEPS**2
+    with pytest.raises(ValueError, match="bf16"):
+        replace(update, precision="int4")

@@ -357,3 +357,12 @@ def test_a_model_with_a_buffer_is_refused(update_of, users, monkeypatch):
     monkeypatch.setattr(LanguageConfig, "build", with_buffer)
     with pytest.raises(ValueError, match="buffers"):
         update_of(users)
+
+
+@BOTH
+def test_bf16_is_for_products_and_what_leaves_is_close_to_float32(update_of, users, public, codec):
+    update = update_of(users, codec)
+    half = replace(update, precision="bf16")
+    one, other = (it(public[codec], range(USERS), round=1).astype(float) for it in (update, half))
+    assert not np.array_equal(one, other)
+    assert np.linalg.norm(one - other) < 0.1 * np.linalg.norm(one)

@@ -62,6 +62,10 @@ class FederatedDataset:
     text: TextFormat = TextFormat()
     _files: dict = field(default_factory=dict, repr=False, compare=False)
 
+    def __getstate__(self) -> dict:
+        # Handles stay where they are, as they do when a worker is forked.
+        return vars(self) | {"_files": {}}
+
     def __len__(self) -> int:
         return sum(len(shard.users) for shard in self.shards)
 

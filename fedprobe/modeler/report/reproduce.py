@@ -29,6 +29,8 @@ def command_of(run: Run) -> list[str]:
     given["preset"] = config["preset"]
     given |= {name: value for name, value in config["training"].items() if name not in _PRESET_ALONE}
     given |= {name: config.get(name) for name in ("population", "participation", "delta", "accountant", "seed")}
+    if config.get("precision", "float32") != "float32":
+        given["precision"] = config["precision"]
     merged = ["--merge-case"] if config["architecture"].get("merge_case") else []
     return [_quoted("fedprobe", config["command"], *config["shards"]), *_options(given | {"output": run.path}), *merged]
 

@@ -1,0 +1,22 @@
+"""Where torchrun started a command once a rank: the first of them is the command, the others work for it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is a rank of a job that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@contextmanager
+def first_rank() -> Iterator[None]:
+    """The block runs in the first rank of a job, or in the only process; the other ranks work for it, and exit."""
+    if not started_by_torchrun():
+        yield
+        return
+    from fedprobe.server.engines.distributed import ranks
+
+    with ranks():
+        yield

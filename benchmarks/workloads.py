@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from benchmarks.memory import tree_mb
-from benchmarks.networks import LABELS, LeafCnn
+from benchmarks.networks import LABELS, ChannelsLastCnn
 from fedprobe.clients.classifier_update import ClassifierUpdate
 from fedprobe.clients.data.shards import FederatedDataset, open_dataset
 from fedprobe.clients.language_update import LanguageModelUpdate
@@ -33,13 +33,13 @@ NAMES = ("W1", "W2", "W3")
 
 @dataclass(frozen=True)
 class LeafConfig:
-    """`LeafCnn` in the place of a `ClassifierConfig`."""
+    """LEAF's CNN in the place of a `ClassifierConfig`."""
 
     labels: int = LABELS
     merge_case: bool = False
 
-    def build(self) -> LeafCnn:
-        return LeafCnn()
+    def build(self) -> ChannelsLastCnn:
+        return ChannelsLastCnn()
 
     def to_json(self) -> dict:
         return {"labels": self.labels}

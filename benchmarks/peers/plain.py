@@ -101,7 +101,7 @@ def _language_model() -> nn.Module:
 
 
 def _classifier() -> nn.Module:
-    model = LeafCnn(torch.contiguous_format)
+    model = LeafCnn()
     model.loss = lambda images, labels: functional.cross_entropy(model(images), labels)
     return model
 

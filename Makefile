@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS ?= .peers
 # What make and CI install; setup.cfg has the ranges.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -27,10 +28,15 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Beside peers, whose environments are made under PEERS, and what else has to be fast; writes benchmarks/README.md.
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.rounds
+	$(BIN)/python -m benchmarks.peers.environments --cache $(PEERS) --peers pfl
+	$(BIN)/python -m benchmarks.peers.compare --cache $(PEERS) --write
+	$(BIN)/python -m benchmarks.overheads
 	$(BIN)/python -m benchmarks.cifg
+	$(BIN)/python -m benchmarks.packed
 	$(BIN)/python -m benchmarks.release
+	$(BIN)/python -m benchmarks.accounting
 
 # What one release shows, on shards of your own: make study FEMNIST=femnist.h5 MNIST=mnist.h5 TEXT=commits.h5
 study: $(VENV)/.installed

@@ -87,6 +87,7 @@ def main(options: Sequence[str] | None = None) -> None:
     parser.add_argument("--workload", choices=workloads.NAMES)
     parser.add_argument("--workers", type=int, help="With a workload: processes [default: one a core].")
     parser.add_argument("--users", type=int, help="With a workload: users a round, for a quick look.")
+    parser.add_argument("--no-memory", action="store_true", help="With a workload: do not look at memory.")
     arguments = parser.parse_args(options)
     if arguments.workload:
 
@@ -94,7 +95,8 @@ def main(options: Sequence[str] | None = None) -> None:
             told = "{impl} {workload} round {round}: {sec:.3f} s, {rss_mb:.0f} MB".format(**line)
             print(json.dumps(line) if arguments.json else told, flush=True)
 
-        workloads.run(arguments.workload, arguments.rounds, say, arguments.workers, arguments.users)
+        options = arguments.workers, arguments.users, not arguments.no_memory
+        workloads.run(arguments.workload, arguments.rounds, say, *options)
         return
     results = {preset: measure(preset, arguments.rounds) for preset in PRESETS}
     if arguments.json:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from benchmarks.memory import tree_mb
+from benchmarks.networks import LABELS, ChannelsLastCnn
 from fedprobe.clients.classifier_update import ClassifierUpdate
 from fedprobe.clients.data.shards import FederatedDataset, open_dataset
 from fedprobe.clients.language_update import LanguageModelUpdate
@@ -30,34 +29,17 @@ from fedprobe.server import classifier_presets, gan_presets, language_presets
 from fedprobe.server.declaration import Declaration, Networks, Training, start, train_declared
 
 NAMES = ("W1", "W2", "W3")
-_LABELS = 62
-
-
-class LeafCnn(nn.Module):
-    """LEAF's CNN for EMNIST; images [B, 1, 28, 28] to logits [B, 62]. Source: Caldas et al. 2018, as in FedJAX."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()),
-            *(nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten()),
-        )
-        self.head = nn.Sequential(nn.Linear(64 * 12 * 12, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, _LABELS))
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.head(self.features(images_BCHW.contiguous(memory_format=torch.channels_last)))
 
 
 @dataclass(frozen=True)
 class LeafConfig:
-    """`LeafCnn` in the place of a `ClassifierConfig`."""
+    """LEAF's CNN in the place of a `ClassifierConfig`."""
 
-    labels: int = _LABELS
+    labels: int = LABELS
     merge_case: bool = False
 
-    def build(self) -> LeafCnn:
-        return LeafCnn()
+    def build(self) -> ChannelsLastCnn:
+        return ChannelsLastCnn()
 
     def to_json(self) -> dict:
         return {"labels": self.labels}
@@ -85,7 +67,7 @@ def _images(group: h5py.Group, stream: np.random.Generator) -> None:
 
 def _labelled_images(group: h5py.Group, stream: np.random.Generator) -> None:
     group["pixels"] = stream.random((100, 28, 28), dtype=np.float32)
-    group["label"] = stream.integers(0, _LABELS, 100)
+    group["label"] = stream.integers(0, LABELS, 100)
 
 
 def _char_lm(dataset: FederatedDataset, declared: Declaration) -> LanguageModelUpdate:
@@ -139,12 +121,13 @@ def run(
     on_line: Callable[[dict], None],
     workers: int | None = None,
     users: int | None = None,
+    look_at_memory: bool = True,
 ) -> None:
     """Train `rounds` rounds after one to warm up, with ledger, releases and checkpoints as a command has them.
 
     `on_line` gets a line a round: its seconds, and the most memory so far (the proportional set size of this process
     and its workers at the ends of rounds, in MB). `users`: how many take part in a round, of twice as many, instead of
-    the workload's.
+    the workload's. Without `look_at_memory`, which takes a moment after each round, that is 0.
     """
     work = workload(name)
     if users is not None:
@@ -173,7 +156,8 @@ def run(
 
         def on_round(round: int, state: object) -> None:
             nonlocal ended, most
-            seconds, most = time.perf_counter() - ended, max(most, tree_mb(os.getpid()))
+            seconds = time.perf_counter() - ended
+            most = max(most, tree_mb(os.getpid())) if look_at_memory else 0.0
             if round > 1:
                 line = {"impl": "fedprobe", "workload": name, "round": round - 1}
                 on_line(line | {"sec": float(f"{seconds:.4f}"), "rss_mb": float(f"{most:.1f}")})

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from fedprobe.clients.data.shards import DataError, FederatedDataset
 from fedprobe.clients.selection import Members
 from fedprobe.clients.stacked import Batch, stacks, train_together
-from fedprobe.models.flat import attach, trainable
-from fedprobe.models.gan import GanConfig, critic_loss
+from fedprobe.models.flat import attach
+from fedprobe.models.gan import GanConfig, critic_loss, descend
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
 
@@ -99,13 +99,9 @@ class CriticUpdate:
         for batches in users:
             vector = start.clone()
             attach(critic, vector)
-            parameters = trainable(critic)
             for real, fake, mix in batches:
-                loss = critic_loss(critic, real, fake, mix, self.gradient_penalty)
-                gradients = torch.autograd.grad(loss, parameters)
-                with torch.no_grad():
-                    torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
-            yield vector - start
+                descend(critic, real, fake, mix, self.gradient_penalty, self.learning_rate)
+            yield vector.sub_(start)
 
     def _together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
         """The same of many users at once."""

@@ -69,12 +69,13 @@ class Classifier(nn.Module):
         if min(height, width) < 1:
             raise ValueError("the classifier needs images of at least 18 x 18 pixels")
         self.features = nn.Sequential(
+            # The maximum of ReLUs is the ReLU of the maximum, and that of a quarter of the values.
             nn.Conv2d(config.channels, 32, 3),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(32, 64, 3),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(64, 64, 3),
             nn.ReLU(),
             nn.Flatten(),

@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fedprobe.models.flat import attach
+from fedprobe.models.critic_step import UNDER_ROOT, critic_step
+from fedprobe.models.flat import attach, trainable
 from fedprobe.models.input_gradient import input_gradient, is_piecewise_linear
 from fedprobe.models.paper_gan import PaperCritic, PaperGenerator
 from fedprobe.models.small_gan import SmallCritic, SmallGenerator
@@ -85,16 +86,56 @@ def critic_loss(
     Source: Gulrajani et al. 2017 (WGAN-GP), as in Augenstein et al. 2020 and its code.
     """
     slope = _slope(critic, torch.lerp(real_BCHW, fake_BCHW, mix_B111))
-    norms = (slope.flatten(1).square().sum(1) + 1e-10).sqrt()
+    norms = (slope.flatten(1).square().sum(1) + UNDER_ROOT).sqrt()
     scores = critic(torch.cat([fake_BCHW, real_BCHW]))
     each = scores[: len(fake_BCHW)] - scores[len(fake_BCHW) :] + penalty * (norms - 1).square()
     mean = each.mean() if counted_B is None else (each * counted_B).sum() / counted_B.sum()
     return mean + _l2_penalty(critic)
 
 
+def descend(
+    critic: nn.Module,
+    real_BCHW: Tensor,
+    fake_BCHW: Tensor,
+    mix_B111: Tensor,
+    penalty: float,
+    learning_rate: float,
+) -> None:
+    """Change the critic's parameters in place by one step of plain SGD on `critic_loss`.
+
+    Written out where the critic is piecewise linear, torch's own gradient where it is not: the same but for rounding.
+    """
+    if is_piecewise_linear(getattr(critic, "layers", None)):
+        shrinking = {weight: 2 * learning_rate * _L2 for weight in critic.penalised()}
+        critic_step(critic.layers, real_BCHW, fake_BCHW, mix_B111, penalty, learning_rate, shrinking)
+        return
+    parameters = trainable(critic)
+    gradients = torch.autograd.grad(critic_loss(critic, real_BCHW, fake_BCHW, mix_B111, penalty), parameters)
+    with torch.no_grad():
+        torch._foreach_add_(parameters, gradients, alpha=-learning_rate)
+
+
 def generator_loss(critic: Module, generator: Module, latents_BU: Tensor) -> Tensor:
     """-mean D(G(u)) + the generator's L2 penalty."""
     return -critic(generator(latents_BU)).mean() + _l2_penalty(generator)
+
+
+def generator_gradient(critic: Module, generator: nn.Module, latents_BU: Tensor, gradient_P: Tensor) -> float:
+    """Write the gradient of `generator_loss` by the generator's trainable parameters to `gradient_P`; return the loss.
+
+    The L2 penalty's part is added to it by itself: torch's way makes several copies of every weight.
+    """
+    parameters = trainable(generator)
+    score = critic(generator(latents_BU)).mean()
+    torch.cat([part.reshape(-1) for part in torch.autograd.grad(-score, parameters)], out=gradient_P)
+    start, penalty, penalised = 0, 0.0, set(generator.penalised())
+    for parameter in parameters:
+        weight = parameter.detach().reshape(-1)
+        if parameter in penalised:
+            gradient_P[start : start + weight.numel()].add_(weight, alpha=2 * _L2)
+            penalty += _L2 * float(torch.dot(weight, weight))
+        start += weight.numel()
+    return penalty - float(score.detach())
 
 
 def attach_generator(generator: nn.Module, vector_P: Tensor, buffers: Mapping[str, Tensor]) -> nn.Module:

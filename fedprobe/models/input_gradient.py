@@ -12,8 +12,9 @@ _KINKED = (nn.ReLU, nn.LeakyReLU)
 
 
 def is_piecewise_linear(layers: nn.Module | None) -> bool:
-    """Whether `input_gradient` takes `layers`: a sequence of convolutions, dense layers and (leaky) ReLUs only."""
-    return isinstance(layers, nn.Sequential) and all(_understood(layer) for layer in layers)
+    """Whether `layers` are a sequence of convolutions, dense layers and (leaky) ReLUs only, none there twice."""
+    understood = isinstance(layers, nn.Sequential) and all(_understood(layer) for layer in layers)
+    return understood and len(set(layers)) == len(layers)
 
 
 def input_gradient(layers: nn.Sequential, batch: Tensor) -> Tensor:
@@ -29,18 +30,21 @@ def input_gradient(layers: nn.Sequential, batch: Tensor) -> Tensor:
             value = layer(value)
     slope = value.new_ones(value.shape)
     for layer, value in zip(reversed(layers), reversed(inputs), strict=True):
-        slope = _transposed(layer, value, slope)
+        slope = transposed(layer, value, slope)
     return slope
 
 
 def _understood(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.LeakyReLU) and layer.negative_slope < 0:
+        # What comes out of it does not tell on which side of the kink it went in.
+        return False
     # An activation in place would overwrite the input that its mask is made of.
     return type(layer) in _LINEAR or (type(layer) in _KINKED and not layer.inplace)
 
 
-def _transposed(layer: nn.Module, value: Tensor, slope: Tensor) -> Tensor:
+def transposed(layer: nn.Module, value: Tensor, slope: Tensor) -> Tensor:
     """The slope by a layer's input, from the input's `value` and the `slope` by the layer's output."""
     if isinstance(layer, nn.Linear):
         return functional.linear(slope, layer.weight.T)

@@ -89,7 +89,8 @@ class Mechanism:
         if total.dtype != np.int64:
             raise TypeError("the sum must be int64: contributions are added on the grid")
         if self.noise_multiplier > 0:
-            total = total + noise.gaussian(total.size, self.noise_multiplier * CLIP_STEPS)
+            noised = noise.gaussian(total.size, self.noise_multiplier * CLIP_STEPS)
+            total = np.add(noised, total, out=noised)
         return total * self.grid
 
 

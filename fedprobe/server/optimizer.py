@@ -33,7 +33,8 @@ class Optimizer:
 
     def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
-        vector_P.mul_(1 - self.learning_rate * self.weight_decay)
+        if self.weight_decay:
+            vector_P.mul_(1 - self.learning_rate * self.weight_decay)
         vector = torch.nn.Parameter(vector_P)
         vector.grad = gradient_P
         if self.name == "adam":

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedprobe.models.flat import attach, flatten
-from fedprobe.models.gan import GanConfig, critic_loss, generator_loss
+from fedprobe.models.flat import attach, flatten, trainable
+from fedprobe.models.gan import GanConfig, critic_loss, generator_gradient, generator_loss
 
 L2 = 1.25e-5
 
@@ -181,3 +181,16 @@ def test_the_generators_loss_is_minus_the_critics_mean_score_and_its_own_penalty
     loss = generator_loss(Linear(weights, True), generator, latents)
     score = sum(float((one * generator.factor[0] * weights).sum()) for one in latents) / count
     assert float(loss) == pytest.approx(-score + L2 * float((generator.factor**2).sum()), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ["small", "paper"])
+def test_the_generators_gradient_is_its_losss(architecture):
+    torch.manual_seed(0)
+    config = GanConfig(architecture, 9, 8)
+    critic, generator = config.critic().double(), config.generator().double()
+    latents = torch.randn(3, generator.latent_size, dtype=torch.float64, generator=stream(0))
+    loss = generator_loss(critic, generator, latents)
+    expected = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, trainable(generator))])
+    gradient = torch.empty_like(expected)
+    assert generator_gradient(critic, generator, latents, gradient) == pytest.approx(float(loss.detach()), rel=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-14)

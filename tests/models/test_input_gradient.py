@@ -54,7 +54,10 @@ def test_critics_without_normalisation_take_the_written_out_way(architecture: st
 
 def test_what_is_not_piecewise_linear_is_refused() -> None:
     assert not is_piecewise_linear(GanConfig("paper-group-norm", 28, 28).critic().layers)
-    for layer in (nn.Tanh(), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.Conv2d(1, 1, 3, padding_mode="circular")):
+    kinks = nn.ReLU(inplace=True), nn.LeakyReLU(-0.1)
+    for layer in (nn.Tanh(), nn.MaxPool2d(2), *kinks, nn.Conv2d(1, 1, 3, padding_mode="circular")):
         assert not is_piecewise_linear(nn.Sequential(layer))
+    twice = nn.Linear(2, 2)
+    assert not is_piecewise_linear(nn.Sequential(twice, twice))
     assert not is_piecewise_linear(nn.Tanh())
     assert not is_piecewise_linear(None)

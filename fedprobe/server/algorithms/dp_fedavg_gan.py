@@ -13,8 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from fedprobe.models.flat import attach, flatten, trainable
-from fedprobe.models.gan import GanConfig, attach_generator, generator_loss
+from fedprobe.models.flat import attach, flatten
+from fedprobe.models.gan import GanConfig, attach_generator, generator_gradient
 from fedprobe.privacy.randomness import key
 from fedprobe.server.optimizer import Optimizer
 
@@ -124,11 +124,9 @@ class DpFedAvgGan:
         phase = round // self.critic_rounds_per_generator_phase
         decay = min(self.generator_average, phase / (phase + 9))
         averaged = {name: value.clone() for name, value in state.average_buffers.items()}
-        loss = torch.zeros(())
+        loss, gradient = 0.0, torch.empty_like(vector)
         for batch in latents.split(self.generator_batch_size):
-            loss = generator_loss(critic, generator, batch)
-            gradients = torch.autograd.grad(loss, trainable(generator))
-            gradient = torch.cat([part.reshape(-1) for part in gradients])
+            loss = generator_gradient(critic, generator, batch, gradient)
             optimizer_state = self.generator_optimizer.step(vector, gradient, optimizer_state)
             average.lerp_(vector, 1 - decay)
             for name, value in generator.named_buffers():
@@ -144,7 +142,7 @@ class DpFedAvgGan:
             average_buffers=averaged,
             generator_optimizer=optimizer_state,
         )
-        return changed, float(loss.detach())
+        return changed, loss
 
     @cached_property
     def _modules(self) -> tuple[nn.Module, nn.Module]:

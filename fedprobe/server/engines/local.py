@@ -20,6 +20,9 @@ import torch
 
 from fedprobe.clients.updates import ClientUpdate, DataError, Public
 from fedprobe.errors import FedprobeError
+from fedprobe.server.engines.arrays import receive, send
+
+_SUM = "sum"
 
 
 class EngineError(FedprobeError):
@@ -44,16 +47,17 @@ class LocalEngine:
         shares = [members[number :: len(self._connections)] for number in range(len(self._connections))]
         try:
             for connection, share in zip(self._connections, shares, strict=True):
-                connection.send((arrays, share, round))
-            sums = [connection.recv() for connection in self._connections]
+                send(connection, (share, round), arrays)
+            answers = [receive(connection) for connection in self._connections]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise EngineError(
                 "a worker process died; go on with --resume, and with --workers 1 to see where it fails"
             ) from error
+        sums = [received.get(_SUM, message) for message, received in answers]
         for result in sums:
             if isinstance(result, DataError):
                 raise result
-        return reduce(operator.add, sums)
+        return reduce(operator.iadd, sums)
 
 
 @contextmanager
@@ -95,7 +99,7 @@ def _work(update: ClientUpdate, connection: Connection, inherited: Sequence[Conn
     torch.set_num_threads(1)
     while True:
         try:
-            arrays, members, round = connection.recv()
+            (members, round), arrays = receive(connection)
         except EOFError:
             return
         public = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -103,4 +107,7 @@ def _work(update: ClientUpdate, connection: Connection, inherited: Sequence[Conn
             result = update(public, members, round)
         except DataError as error:
             result = error
-        connection.send(result)
+        if isinstance(result, np.ndarray):
+            send(connection, None, {_SUM: result})
+        else:
+            send(connection, result, {})

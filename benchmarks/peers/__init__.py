@@ -1,0 +1,1 @@
+"""The workloads of `benchmarks.workloads` in other simulators of federated learning, and side by side with fedprobe."""

@@ -1,0 +1,151 @@
+"""fedprobe beside its peers, round by round in turns: ratios of seconds with intervals, and peak memory.
+
+    python -m benchmarks.peers.compare [--cache FOLDER] [--rounds 10] [--workloads W1 W2 W3] [--write] [--short]
+
+A peer whose environment is not under `--cache` (see environments.py) is left out, and said to be. `--write` puts the
+table and the plot into benchmarks/README.md; `--short` checks that it runs, with a few users and a round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+
+from benchmarks.peers.environments import python_of
+from benchmarks.peers.ratios import median_ratio
+from benchmarks.peers.turns import Program
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "benchmarks" / "README.md"
+PLOT = ROOT / "benchmarks" / "peers.svg"
+WORKLOADS = ("W1", "W2", "W3")
+BARE = "bare loop"
+_BEGIN, _END = "<!-- peers: begin -->", "<!-- peers: end -->"
+_LIMIT_SECONDS = 900.0
+_WARM_UP = 1
+
+
+def commands(cache: Path, workload: str, rounds: int, users: int | None) -> dict[str, list[str]]:
+    """What runs each simulator that can be had, fedprobe first."""
+    few = [] if users is None else ["--users", str(users)]
+    options = ["--workload", workload, "--rounds", str(rounds), *few]
+    ours = [sys.executable, "-m", "benchmarks.rounds", *options, "--json", "--no-memory", "--workers", "2"]
+    found = {"fedprobe": ours, BARE: [sys.executable, "-m", "benchmarks.peers.bare_loop", *options]}
+    if python := python_of(cache, "pfl"):
+        ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        found["pfl"] = [str(python), *ranks, str(ROOT / "benchmarks/peers/pfl_rounds.py"), *options]
+    return found
+
+
+def measure(cache: Path, workload: str, rounds: int, users: int | None, peers: Sequence[str]) -> dict[str, dict]:
+    """Seconds of each of `rounds` rounds and peak memory in MB, by simulator.
+
+    A round to warm up comes first; memory is looked at in a round of its own at the end, which is not timed.
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    every = commands(cache, workload, rounds + _WARM_UP + 2, users)
+    chosen = {name: command for name, command in every.items() if name in ("fedprobe", *peers)}
+    results = {name: {"seconds": [], "peak_mb": 0.0} for name in chosen}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        programs = {}
+        for number, (name, command) in enumerate(chosen.items()):
+            programs[name] = stack.enter_context(Program(command, environment, Path(folder) / str(number)))
+            for _ in range(_WARM_UP):
+                programs[name].round(_LIMIT_SECONDS)
+        for round in range(rounds):
+            # Who goes first changes, so that what slows down for a while slows all of them.
+            for name in list(programs) if round % 2 else list(reversed(programs)):
+                results[name]["seconds"].append(programs[name].round(_LIMIT_SECONDS)[0])
+        for name, program in programs.items():
+            results[name]["peak_mb"] = program.round(_LIMIT_SECONDS, look_at_memory=True)[1]
+    return results
+
+
+def table(measured: dict[str, dict[str, dict]]) -> str:
+    """Markdown: a row a workload and peer."""
+    lines = [
+        "| workload | beside | fedprobe s/round | its s/round | ratio | 95% interval | fedprobe MB | its MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for workload, results in measured.items():
+        ours = results["fedprobe"]
+        for name, theirs in results.items():
+            if name == "fedprobe":
+                continue
+            ratio, low, high = median_ratio(ours["seconds"], theirs["seconds"])
+            medians = (f"{statistics.median(result['seconds']):.2f}" for result in (ours, theirs))
+            peaks = (f"{result['peak_mb']:,.0f}" for result in (ours, theirs))
+            cells = [workload, name, *medians, f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", *peaks]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(measured: dict[str, dict[str, dict]], path: Path) -> None:
+    """The ratios with their intervals, as SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    rows = [
+        (f"{workload} / {name}", *median_ratio(results["fedprobe"]["seconds"], theirs["seconds"]))
+        for workload, results in measured.items()
+        for name, theirs in results.items()
+        if name != "fedprobe"
+    ]
+    figure, axes = pyplot.subplots(figsize=(6, 0.6 + 0.4 * len(rows)), layout="constrained")
+    for position, (_, ratio, low, high) in enumerate(rows):
+        axes.errorbar(ratio, position, xerr=[[ratio - low], [high - ratio]], fmt="o", color="#1f5f8b", capsize=3)
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+    axes.invert_yaxis()
+    axes.axvline(1, color="#888888", linewidth=1)
+    axes.set_xlim(0, max(1.1, *(row[3] * 1.05 for row in rows)))
+    axes.set_xlabel("fedprobe's seconds a round over the other's (95% interval)")
+    pyplot.rcParams["svg.hashsalt"] = "fedprobe"
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def write(text: str, readme: Path = README) -> None:
+    """Put `text` between the markers of a README. Raises ValueError where they are not."""
+    before = readme.read_text()
+    if before.count(_BEGIN) != 1 or before.count(_END) != 1:
+        raise ValueError(f"{readme} has no place for the table; put {_BEGIN} and {_END} into it")
+    head, rest = before.split(_BEGIN)
+    readme.write_text(f"{head}{_BEGIN}\n{text}\n{_END}{rest.split(_END)[1]}")
+
+
+def main(options: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=ROOT / ".peers")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--peers", nargs="+", default=["pfl", BARE], help='Of: pfl, "bare loop".')
+    parser.add_argument("--short", action="store_true", help="One round of two users: only whether it runs.")
+    parser.add_argument("--write", action="store_true", help="Into benchmarks/README.md.")
+    parser.add_argument("--json", action="store_true", help="Every round's seconds, too.")
+    arguments = parser.parse_args(options)
+    rounds, users = (1, 2) if arguments.short else (arguments.rounds, None)
+    if "pfl" in arguments.peers and not python_of(arguments.cache, "pfl"):
+        make = f"python -m benchmarks.peers.environments --cache {arguments.cache} --peers pfl"
+        print(f"pfl is left out, having no environment; make it with {make}", file=sys.stderr)
+    measured = {}
+    for workload in arguments.workloads:
+        measured[workload] = measure(arguments.cache, workload, rounds, users, arguments.peers)
+        if arguments.json:
+            print(json.dumps({workload: measured[workload]}), flush=True)
+    print(table(measured))
+    if arguments.write:
+        draw(measured, PLOT)
+        pairs = f"{rounds} pairs of rounds, {os.cpu_count()} cores, no GPU, {date.today()}."
+        write(f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
+
+
+if __name__ == "__main__":
+    main()

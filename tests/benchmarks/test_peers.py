@@ -1,0 +1,124 @@
+"""fedprobe beside its peers, in a short form: whether it runs, the ratio's arithmetic, and the README's table."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.networks import ChannelsLastCnn, LeafCnn
+from benchmarks.peers import plain
+from benchmarks.peers.compare import BARE, README, main, table, write
+from benchmarks.peers.environments import python_of
+from benchmarks.peers.ratios import median_ratio
+from fedprobe.models.gan import critic_loss
+from fedprobe.models.language import LanguageConfig
+
+seconds = st.lists(st.floats(0.1, 100), min_size=1, max_size=8)
+
+
+def test_the_short_form_runs_and_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["--short", "--workloads", "W3", "--cache", str(tmp_path / "none"), "--json"])
+    out, err = capsys.readouterr()
+    row = [cell.strip() for cell in out.splitlines()[-1].split("|")]
+    assert row[1:3] == ["W3", BARE]
+    assert all(math.isfinite(float(cell.replace(",", ""))) for cell in (*row[3:6], *row[7:9]))
+    assert "pfl is left out" in err
+
+
+@given(seconds, st.floats(0.1, 10))
+def test_the_ratio_of_proportional_rounds_is_their_proportion(theirs: list[float], factor: float) -> None:
+    ratio = median_ratio([factor * value for value in theirs], theirs, draws=50)
+    assert ratio == pytest.approx((factor, factor, factor))
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=8))
+def test_the_median_lies_in_its_interval_and_that_among_the_ratios(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = zip(*pairs, strict=True)
+    median, low, high = median_ratio(ours, theirs, draws=200)
+    ratios = [mine / its for mine, its in pairs]
+    assert min(ratios) <= low <= high <= max(ratios)
+    assert min(ratios) <= median <= max(ratios)
+
+
+def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
+    measured = {"W1": {name: {"seconds": [1.0, 2.0], "peak_mb": 1234.0} for name in ("fedprobe", BARE)}}
+    write(table(measured), readme)
+    once = readme.read_text()
+    write(table(measured), readme)
+    assert readme.read_text() == once
+    assert once.startswith("above\n") and once.endswith("\nbelow\n")
+    assert "old" not in once and "| W1 | bare loop | 1.50 | 1.50 | 1.00 | 1.00 to 1.00 | 1,234 | 1,234 |" in once
+
+
+def test_a_readme_without_a_place_for_it_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing")
+    with pytest.raises(ValueError, match="no place"):
+        write("table", readme)
+    assert readme.read_text() == "nothing"
+
+
+def test_the_readme_has_the_place() -> None:
+    assert README.read_text().count("<!-- peers: begin -->") == 1
+
+
+def test_an_environment_that_was_not_finished_is_none(tmp_path: Path) -> None:
+    (tmp_path / "pfl/bin").mkdir(parents=True)
+    (tmp_path / "pfl/bin/python").touch()
+    assert python_of(tmp_path, "pfl") is None
+    (tmp_path / "pfl/.installed").touch()
+    assert python_of(tmp_path, "pfl") == tmp_path / "pfl/bin/python"
+
+
+def test_peers_train_the_same_character_model() -> None:
+    torch.manual_seed(0)
+    theirs = plain.NETWORKS["W1"]().double()
+    ours = LanguageConfig(258, 128, 256, 128, 3, peepholes=False, tied=False).build().double()
+    ours.load_state_dict(theirs.state_dict())
+    symbols, targets = torch.randint(0, 258, (2, 3, 4))
+    losses = [model.loss(symbols, targets) for model in (ours, theirs)]
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    gradients = [
+        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, (ours, theirs), strict=True)
+    ]
+    for mine, its in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-12)
+
+
+def test_peers_train_the_same_critic() -> None:
+    torch.manual_seed(0)
+    network = plain.NETWORKS["W2"]().double()
+    network.generator.double()
+    real = torch.rand(2, 1, 28, 28, dtype=torch.float64) * 2 - 1
+    latents, mix = torch.randn(2, 128, dtype=torch.float64), torch.rand(2, 1, 1, 1, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", lambda *shape: latents)
+        patch.setattr(torch, "rand", lambda *shape: mix)
+        loss = network.loss(real)
+    with torch.no_grad():
+        fake = network.generator(latents)
+    decay = plain.CRITIC_WEIGHT_DECAY / 2 * sum(weight.square().sum() for weight in network.critic.penalised())
+    torch.testing.assert_close(loss + decay, critic_loss(network.critic, real, fake, mix, 10.0), rtol=1e-9, atol=1e-12)
+
+
+def test_the_classifier_with_channels_last_is_the_same_network() -> None:
+    torch.manual_seed(0)
+    theirs, ours = LeafCnn().double().eval(), ChannelsLastCnn().double().eval()
+    weights = theirs.state_dict()
+    # From channel by channel to place by place.
+    dense = weights["head.0.weight"].unflatten(1, (64, 12, 12)).permute(0, 2, 3, 1).flatten(1)
+    ours.load_state_dict(weights | {"head.0.weight": dense})
+    images, labels = torch.rand(3, 1, 28, 28, dtype=torch.float64), torch.tensor([0, 5, 61])
+    losses = [torch.nn.functional.cross_entropy(model(images), labels) for model in (ours, theirs)]
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    mine, its = (
+        torch.autograd.grad(loss, model.first.weight)[0] for loss, model in zip(losses, (ours, theirs), strict=True)
+    )
+    torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-12)

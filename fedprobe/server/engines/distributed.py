@@ -12,7 +12,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import reduce
 from operator import add
@@ -66,19 +66,22 @@ class DistributedEngine:
 
         int64 [P], or of words a sparse one: integers by word. Raises EngineError where a rank was lost.
         """
-        try:
-            layout = {name: (tensor.shape, tensor.dtype, tensor.device.type) for name, tensor in public.items()}
+        layout = {name: (tensor.shape, tensor.dtype, tensor.device.type) for name, tensor in public.items()}
+        with ExitStack() as unless_it_ends_well:
+            # In the middle of a round nobody waits for the same thing any more: whoever is left gives up.
+            unless_it_ends_well.callback(dist.destroy_process_group)
             with _no_rank_lost():
                 _say("round", layout, members, round)
                 for tensor in public.values():
                     dist.broadcast(tensor.contiguous(), 0)
-            return _sum(self._update, public, members, round)
-        except DataError:
-            raise
-        except BaseException:
-            # In the middle of a round nobody waits for the same thing any more: whoever is left gives up.
-            dist.destroy_process_group()
-            raise
+            try:
+                total = _sum(self._update, public, members, round)
+            except DataError:
+                # All ranks know of it.
+                unless_it_ends_well.pop_all()
+                raise
+            unless_it_ends_well.pop_all()
+            return total
 
 
 @contextmanager

@@ -213,6 +213,14 @@ def _pooled(out: Output, context: typer.Context, given: dict) -> None:
     )
 
 
+def _assumed(given: dict):
+    """The classifier of a plan whose shards nobody has opened: of images as large as EMNIST's, and of its labels."""
+    from fedprobe.models.classifier import EMNIST_CLASSES, ClassifierConfig
+
+    with flags():
+        return ClassifierConfig.of((1, 28, 28), given.get("classes", EMNIST_CLASSES), given["merge_case"])
+
+
 def _federated(out: Output, context: typer.Context, given: dict) -> None:
     from fedprobe.server.classifier_presets import PRESETS
 
@@ -221,7 +229,7 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
     training.check_processes(device, given.get("workers"), given["engine"])
     planned = training.asked(PRESETS, given["preset"], given)
     if given["dry_run"]:
-        training.dry_run(out, context, planned, given, "random", None)
+        training.dry_run(out, context, planned, given, "random", None, lambda: _assumed(given))
         return
     training.check_output(output, given["resume"])
 

@@ -148,7 +148,9 @@ def train_gan(
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
         free = not training.needs_primary(cohort) or context.obj.provenance == "public"
         known = None if free else "primary model"
-        training.dry_run(out, context, planned, given, cohort, known)
+        # What the examples look like is not asked: as large as EMNIST's.
+        networks = None if one_round else lambda: planned.networks((1, 28, 28))
+        training.dry_run(out, context, planned, given, cohort, known, networks)
         return
     check_output(output, resume)
 

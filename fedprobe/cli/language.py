@@ -187,7 +187,14 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         file = given.get("vocabulary") or context.obj.vocabulary
         public = context.obj.provenance_of(file) == "public"
         known = None if public or (command == WORDS and cohort in ("random", "unlike-public")) else "vocabulary"
-        training.dry_run(out, context, planned, given, cohort, known)
+
+        def networks():
+            from fedprobe.models.vocabulary import Bytes
+            from fedprobe.server.cost import symbols_of
+
+            return planned.networks(symbols_of(file) if command == SENTENCES else Bytes.symbols)
+
+        training.dry_run(out, context, planned, given, cohort, known, None if one_round else networks)
         return
     check_output(given.get("output"), given["resume"])
     if cohort in CRITERIA and cohort not in _COHORTS:

@@ -73,7 +73,9 @@ Precision = Annotated[
     str, typer.Option(help="float32, or bf16: local training's products; what is clipped and released stays float32.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run at --output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print epsilon and stop; opens no shard.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print epsilon and the time it takes, and stop; opens no shard.")
+]
 VocabularyFile = Annotated[
     Path | None, typer.Option("--vocabulary", help="One word a line, as data vocabulary writes them.")
 ]

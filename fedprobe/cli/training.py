@@ -257,10 +257,19 @@ def counted(ground: Ground, planned, given: dict, public: int | None, decided) -
     return planned, population, delta
 
 
-def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: str, conditional_on: str | None) -> None:
-    """The epsilon of the plan, from public numbers alone, before and after it where there is a ledger.
+def dry_run(
+    out: Output,
+    context: typer.Context,
+    planned,
+    given: dict,
+    cohort: str,
+    conditional_on: str | None,
+    networks: Callable[[], object] | None = None,
+) -> None:
+    """The epsilon of the plan, from public numbers alone, before and after it where there is a ledger; and its time.
 
-    Conditional on what is not said to be public. Opens no shard.
+    Conditional on what is not said to be public. Opens no shard: the time is that of made-up examples, where
+    `networks` makes what is trained in rounds.
     """
     from fedprobe.privacy.accountants import epsilon
     from fedprobe.privacy.ledger import RULE
@@ -310,7 +319,34 @@ def dry_run(out: Output, context: typer.Context, planned, given: dict, cohort: s
         budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
         out.row("ledger", f"epsilon {before} before, {_said(after['epsilon'])} after{budget}; nothing was reserved")
         value["ledger"] = {**ledger, "after": after}
+    if networks is not None:
+        value |= _predicted(out, planned, networks(), given)
     out.object(value)
+
+
+def _predicted(out: Output, planned, networks, given: dict) -> dict[str, float | None]:
+    """Say how long the plan takes, and return it."""
+    from fedprobe.server.cost import predict
+
+    cost = predict(planned, networks, given.get("workers")) if given["device"] == "cpu" else None
+    if cost is None:
+        why = "the model is too large to be tried" if given["device"] == "cpu" else "only a CPU is measured"
+        out.row("time", f"not predicted: {why}")
+        return {"predicted_seconds": None, "predicted_seconds_per_round": None}
+    each = cost.seconds_per_round
+    out.row(
+        "time",
+        f"about {_duration(cost.seconds)} ({cost.rounds:,} rounds of {each:.2g} s, measured on made-up examples here, "
+        "of users who have as many as the plan takes)",
+    )
+    return {"predicted_seconds": cost.seconds, "predicted_seconds_per_round": each}
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
 
 
 def _ground_at_hand(context: typer.Context, shards: list[str] | None, record: Path | None) -> Ground | None:

@@ -194,6 +194,13 @@ def test_a_dry_run_opens_no_shard_and_costs_what_the_run_will(fedprobe, tiny):
     )
     value = run_of(done)
     assert value.keys() >= PRIVACY and value["rounds"] == 3 and value["epsilon"] > 0
+    assert value["predicted_seconds"] == pytest.approx(3 * value["predicted_seconds_per_round"])
+
+
+def test_a_dry_run_predicts_no_time_where_a_cpu_would_not_tell(fedprobe, tiny):
+    plan = [*tiny, "--noise-multiplier", 0.01, "--population", 12, "--dry-run", "--json"]
+    value = fedprobe("train-gan", "nowhere.h5", *plan, "--device", "cuda").json
+    assert value["predicted_seconds"] is None and value["predicted_seconds_per_round"] is None
 
 
 def test_a_runs_config_holds_all_that_made_it(walked):

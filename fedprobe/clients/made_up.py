@@ -1,0 +1,75 @@
+"""One user who does not exist, and her update: for measuring what training costs without opening a shard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedprobe.clients.classifier_update import ClassifierUpdate
+from fedprobe.clients.data.shards import UserBatch
+from fedprobe.clients.language_update import LanguageModelUpdate
+from fedprobe.clients.selection import Members
+from fedprobe.clients.updates import ClientUpdate, CriticUpdate
+from fedprobe.models.classifier import ClassifierConfig
+from fedprobe.models.gan import GanConfig
+from fedprobe.models.language import LanguageConfig
+from fedprobe.models.vocabulary import Bytes, Vocabulary
+from fedprobe.privacy.mechanism import Mechanism
+
+# Who is in a cohort of one.
+ONLY = Members(np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True)
+class MadeUpUser:
+    """Stands where a `FederatedDataset` does, with one user: `examples` images of noise, or sentences.
+
+    Images have `shape` (C, H, W) and are labelled 0. `words` are the tokens of each of her sentences.
+    """
+
+    examples: int
+    shape: tuple[int, int, int] = (1, 28, 28)
+    words: tuple[str, ...] = ()
+
+    def user_id(self, user: int) -> str:
+        return "made up"
+
+    def require_labels(self) -> None:
+        """She has some."""
+
+    def read(self, users: Sequence[int]) -> UserBatch:
+        """Her images, whoever is asked for."""
+        pixels = np.random.default_rng(0).random((self.examples, *self.shape), dtype=np.float32)
+        return UserBatch(pixels, np.zeros(self.examples, np.int64), np.array([0, self.examples]))
+
+    def sentences(self, user: int) -> list[list[str]]:
+        """Her sentences, whoever is asked for."""
+        return [list(self.words)] * self.examples
+
+
+def made_up_update(training, networks, batches: int) -> ClientUpdate:
+    """The update, on a CPU, of a made-up user who trains on `batches` full batches in one pass over what she has.
+
+    `training` is a `GanTraining`, `LanguageTraining` or `ClassifierTraining`, which this room does not import;
+    `networks` says which. A sequence is as long as the plan lets one be.
+    """
+    size = training.local_batch_size
+    count = batches * size
+    mechanism = Mechanism(training.clip_norm, training.noise_multiplier)
+    rate = training.client_learning_rate
+    if isinstance(networks, GanConfig):
+        user = MadeUpUser(count, (networks.channels, networks.height, networks.width))
+        return CriticUpdate(user, ONLY, networks, mechanism, size, batches, rate, training.gradient_penalty, 0)
+    if isinstance(networks, ClassifierConfig):
+        user = MadeUpUser(count, (networks.channels, networks.height, networks.width))
+        return ClassifierUpdate(user, ONLY, networks, mechanism, size, 1, count, rate, 0)
+    assert isinstance(networks, LanguageConfig)
+    length = training.sequence_length
+    if networks.symbols == Bytes.symbols:
+        codec: Bytes | Vocabulary = Bytes()
+        # Each sentence is a word, so that there are as many sequences as sentences.
+        user = MadeUpUser(count, words=("e" * (length - 1),))
+    else:
+        codec, user = Vocabulary(("word",)), MadeUpUser(count, words=("word",) * (length - 1))
+    symbols = count * length
+    return LanguageModelUpdate(user, ONLY, codec, networks, mechanism, size, 1, count, symbols, length, rate, 0)

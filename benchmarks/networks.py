@@ -1,8 +1,9 @@
 """Networks of the workloads that simulators are compared on, with nothing but torch: peers train the same ones."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fedprobe.models.classifier import channels_last
 
 LABELS = 62
 
@@ -28,11 +29,7 @@ class ChannelsLastCnn(LeafCnn):
     the same as after it, of a quarter of the values.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.to(memory_format=torch.channels_last)
-
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
-        features = functional.max_pool2d(self.second(self.first(images_BCHW).relu_()), 2).relu_()
+        features = self.second(self.first(channels_last(images_BCHW)).relu_())
+        features = functional.max_pool2d(features, 2).relu_()
         return self.head(self.sparse(features).permute(0, 2, 3, 1).flatten(1))

@@ -1,6 +1,6 @@
 """Makes each peer's virtual environment, or says why it cannot be had.
 
-    python -m benchmarks.peers.environments --cache FOLDER [--peers pfl flower flsim fedjax]
+    python -m benchmarks.peers.environments --cache FOLDER [--peers pfl]
 
 Versions are pinned. torch comes first and alone, so that a build that is at hand is taken. What is there is left.
 """
@@ -11,14 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-TORCH = ["torch==2.13.0"]
-# What is installed one after the other.
-PEERS = {
-    "pfl": [TORCH, ["pfl==0.6.0"]],
-    "flower": [TORCH, ["flwr==1.41.0", "ray==2.55.1"]],
-    "flsim": [TORCH, ["flsim==0.1.0"]],
-    "fedjax": [["jax", "jaxlib"], ["fedjax==0.0.17"]],
-}
+# What is installed, one after the other.
+PEERS = {"pfl": [["torch==2.13.0"], ["pfl==0.6.0"]]}
 
 
 def python_of(cache: Path, peer: str) -> Path | None:

@@ -58,7 +58,7 @@ def require_options_of(method: str, only: Mapping[str, Sequence[str]], context: 
                 raise typer.BadParameter(f"--{name.replace('_', '-')} is for --method {other}, and this is {method}")
 
 
-def check_processes(device: str, workers: int | None, engine: str) -> None:
+def check_processes(device: str, workers: int | None, engine: str = "auto") -> None:
     """Raise a usage error for several processes on an accelerator, or an engine that this process is not part of."""
     ranks = started_by_torchrun()
     if engine not in ("auto", "local", "torchrun"):

@@ -81,11 +81,19 @@ class Classifier(nn.Module):
             nn.Flatten(),
         )
         self.head = nn.Sequential(nn.Linear(64 * height * width, 64), nn.ReLU(), nn.Linear(64, config.classes))
-        # Up to 2.6 times as fast on a CPU; the mathematics is the same.
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.head(self.features(images_BCHW.contiguous(memory_format=torch.channels_last)))
+        # Up to 2.6 times as fast on a CPU; the mathematics is the same.
+        return self.head(self.features(channels_last(images_BCHW)))
+
+
+def channels_last(images_BCHW: Tensor) -> Tensor:
+    """The same images, their channels last in memory, and so what layers make of them.
+
+    Of one channel torch takes both layouts to be the same, and then goes on with channels first; strides decide.
+    """
+    batch, channels, height, width = images_BCHW.shape
+    return images_BCHW.movedim(1, -1).flatten().view(batch, height, width, channels).movedim(-1, 1)
 
 
 def classifier_of(config: ClassifierConfig, vector_P: Tensor) -> Classifier:

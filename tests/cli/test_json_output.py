@@ -233,7 +233,8 @@ def test_a_runs_config_holds_all_that_made_it(walked):
         "coefficients",
     }
     no_matter = (
-        "workers output resume dry_run record as_json quiet verbose no_progress samples_every checkpoint_every".split()
+        *"workers engine output resume dry_run record as_json quiet verbose".split(),
+        *"no_progress samples_every checkpoint_every".split(),
     )
     options = {parameter.name for parameter in typer.main.get_command(app).commands["train-gan"].params}
     assert options - elsewhere - {"primary", *no_matter} <= config.keys() | config["training"].keys()

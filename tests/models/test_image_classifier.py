@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedprobe.models.classifier import Classifier, ClassifierConfig, classifier_of, merge_case, predict
-from fedprobe.models.flat import flatten
+from fedprobe.models.classifier import Classifier, ClassifierConfig, channels_last, classifier_of, merge_case, predict
+from fedprobe.models.flat import attach, flatten
 
 CONFIG = ClassifierConfig(18, 19, 1, 7)
 
@@ -131,3 +131,17 @@ def test_case_is_merged_for_all_62_labels():
 def test_a_configuration_survives_json():
     config = ClassifierConfig(28, 30, 3, 36, merge_case=True)
     assert ClassifierConfig(**config.to_json()) == config
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_lie_last_in_memory_in_every_layer_whatever_the_parameters_are_views_of(channels):
+    images = torch.rand(2, channels, 20, 22)
+    assert torch.equal(channels_last(images), images)
+    model = ClassifierConfig(20, 22, channels, 5).build()
+    attach(model, flatten(model))
+    value = channels_last(images)
+    for layer in model.features[:-1]:
+        assert value.stride(1) == 1
+        value = layer(value)
+    # From there on it is a matter of order, which stays that of channels first.
+    assert torch.equal(model.features(channels_last(images)), value.contiguous().flatten(1))

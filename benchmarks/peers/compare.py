@@ -9,6 +9,7 @@ table and the plot into benchmarks/README.md; `--short` checks that it runs, wit
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -131,6 +132,8 @@ def main(options: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="Into benchmarks/README.md.")
     parser.add_argument("--json", action="store_true", help="Every round's seconds, too.")
     arguments = parser.parse_args(options)
+    # So that what it started ends with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     rounds, users = (1, 2) if arguments.short else (arguments.rounds, None)
     if "pfl" in arguments.peers and not python_of(arguments.cache, "pfl"):
         make = f"python -m benchmarks.peers.environments --cache {arguments.cache} --peers pfl"

@@ -337,7 +337,7 @@ def _predicted(out: Output, planned, networks, given: dict) -> dict[str, float |
     out.row(
         "time",
         f"about {_duration(cost.seconds)} ({cost.rounds:,} rounds of {each:.2g} s, measured on made-up examples here, "
-        "of users who have as many as the plan takes)",
+        "of users who have as many as the plan takes; reading, ledger and checkpoints come on top)",
     )
     return {"predicted_seconds": cost.seconds, "predicted_seconds_per_round": each}
 

@@ -12,7 +12,7 @@ from fedprobe.cli.compare import compare
 from fedprobe.cli.density import COMMAND as DENSITY
 from fedprobe.cli.density import train_density
 from fedprobe.cli.export import export
-from fedprobe.cli.ranks import first_rank
+from fedprobe.cli.ranks import first_rank, leave
 from fedprobe.cli.report import report
 from fedprobe.cli.sample import sample
 from fedprobe.cli.select import select
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.excepthook = _without_values
     with first_rank():
         code = _run(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(code)
+    leave(code)
 
 
 def _run(arguments: list[str]) -> int:

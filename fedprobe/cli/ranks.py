@@ -1,6 +1,7 @@
 """Where torchrun started a command once a rank: the first of them is the command, the others work for it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,5 +19,20 @@ def first_rank() -> Iterator[None]:
         return
     from fedprobe.server.engines.distributed import ranks
 
-    with ranks():
-        yield
+    try:
+        with ranks():
+            yield
+    except SystemExit:
+        leave(0)
+
+
+def leave(code: int) -> None:
+    """End this process with `code`; in a job of torchrun without taking Python down first.
+
+    A thread of torch.distributed that asks for the interpreter's lock while that ends aborts the process now and then.
+    """
+    if started_by_torchrun():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -11,6 +11,11 @@ def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun has started this command before, and starts it again as a rank was lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
 @contextmanager
 def first_rank() -> Iterator[None]:
     """The block runs in the first rank of a job, or in the only process; the other ranks work for it, and exit."""

@@ -12,7 +12,7 @@ import typer
 
 from fedprobe.cli.options import flags, shards_of, unlike_public
 from fedprobe.cli.output import Output
-from fedprobe.cli.ranks import started_by_torchrun
+from fedprobe.cli.ranks import restarted_by_torchrun, started_by_torchrun
 
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
@@ -83,6 +83,10 @@ def check_output(output: Path | None, resume: bool) -> None:
 
     if resume and output is None:
         raise typer.BadParameter("--resume needs --output RUN, the run to go on with")
+    if output is None and restarted_by_torchrun():
+        raise typer.BadParameter(
+            "torchrun started this again; go on with --output RUN --resume, or the plan is spent twice"
+        )
     if output is not None and output.exists() != resume:
         raise RunError(
             f"there is no run at {output} to go on with"

@@ -3,7 +3,7 @@
 A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,8 @@ from fedprobe.models.flat import attach, trainable
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
 
+# One user's images [n, C, H, W] in [-1, 1], their labels [n], and her stream of random numbers.
+Examples = tuple[Tensor, Tensor, torch.Generator]
 # A label that is none: it pads a batch.
 _NO_LABEL = -100
 
@@ -60,21 +62,20 @@ class ClassifierUpdate:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
-        together, stacked = [], stacks(start.device) and not self._draws
-        for member in members:
-            examples = self.members.read(self.dataset, [member])
-            if self._can_be(examples):
-                user = int(self.members.users[member])
-                stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-                images, labels = self._chosen(examples, stream)
-                if stacked:
-                    together.append(self._batches(images.to(start.dtype), labels, stream))
-                    continue
-                delta = self._train(start, images.to(start.dtype), labels, stream)
-                total += self.mechanism.contribution(delta.cpu().numpy())
-        for delta in self._train_together(start, together):
+        users = filter(None, (self._examples(member, round) for member in members))
+        train = self._together if stacks(start.device) and not self._draws else self._alone
+        for delta in train(start, users):
             total += self.mechanism.contribution(delta.cpu().numpy())
         return total
+
+    def _examples(self, member: int, round: int) -> Examples | None:
+        """One user's images and labels of this round, on the CPU, and her stream; None where they cannot be."""
+        examples = self.members.read(self.dataset, [member])
+        if not self._can_be(examples):
+            return None
+        user = int(self.members.users[member])
+        stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
+        return *self._chosen(examples, stream), stream
 
     def _can_be(self, examples: UserBatch) -> bool:
         """Whether there are examples, and all of them have pixels and labels that one can train on."""
@@ -90,7 +91,7 @@ class ClassifierUpdate:
         chosen = torch.randperm(len(examples.labels), generator=stream)[: self.examples_per_user]
         labels = torch.from_numpy(examples.labels)[chosen]
         images = torch.from_numpy(examples.pixels)[chosen].mul_(2).sub_(1)
-        return images.to(self.device), (merge_case(labels) if self.config.merge_case else labels).to(self.device)
+        return images, merge_case(labels) if self.config.merge_case else labels
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -103,37 +104,47 @@ class ClassifierUpdate:
         """Whether the network draws at random itself: what it draws is each user's own only where she is alone."""
         return any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in self._model.modules())
 
-    def _batches(self, images: Tensor, labels: Tensor, stream: torch.Generator) -> list[Batch]:
-        """One user's batches of all local epochs, as `_train` has them."""
-        torch.randint(2**63 - 1, (1,), generator=stream)
-        orders = (torch.randperm(len(labels), generator=stream).to(self.device) for _ in range(self.local_epochs))
-        return [(images[batch], labels[batch]) for order in orders for batch in order.split(self.local_batch_size)]
+    def _batches(self, images: Tensor, labels: Tensor, stream: torch.Generator) -> Iterator[Batch]:
+        """One user's batches of all local epochs."""
+        for _ in range(self.local_epochs):
+            order = torch.randperm(len(labels), generator=stream)
+            yield from ((images[batch], labels[batch]) for batch in order.split(self.local_batch_size))
 
-    def _train_together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
-        """What `_train` makes of each of many users, at once."""
+    def _together(self, start: Tensor, users: Iterable[Examples]) -> Iterator[Tensor]:
+        """What `_alone` makes of each of many users, at once."""
 
         def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             with computing_in(self.precision, self.device):
                 return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
 
+        def batches(images: Tensor, labels: Tensor, stream: torch.Generator) -> list[Batch]:
+            _seed_of(stream)
+            return list(self._batches(images, labels, stream))
+
         size = self.local_batch_size
         shapes = [(size, *self.dataset.shape), (size,)]
-        return train_together(self._model, loss, start, users, self.learning_rate, shapes, [0.0, _NO_LABEL])
+        ready = (batches(*examples) for examples in users)
+        return train_together(self._model, loss, start, ready, self.learning_rate, shapes, [0.0, _NO_LABEL])
 
-    def _train(self, start: Tensor, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
-        """One user's update [P]: the model after her steps minus the model before them."""
-        model, vector = self._model, start.clone()
-        attach(model, vector)
-        parameters = trainable(model)
-        with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
-            # Dropout draws from torch's own generator and takes no other.
-            torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=stream)))
-            for _ in range(self.local_epochs):
-                order = torch.randperm(len(labels), generator=stream).to(self.device)
-                for batch in order.split(self.local_batch_size):
+    def _alone(self, start: Tensor, users: Iterable[Examples]) -> Iterator[Tensor]:
+        """Each user's update [P]: the model after her steps minus the model before them."""
+        model = self._model
+        for images, labels, stream in users:
+            vector = start.clone()
+            attach(model, vector)
+            parameters = trainable(model)
+            with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
+                # Dropout draws from torch's own generator and takes no other.
+                torch.manual_seed(_seed_of(stream))
+                for some, named in self._batches(images, labels, stream):
                     with computing_in(self.precision, self.device):
-                        loss = functional.cross_entropy(model(images[batch]), labels[batch])
+                        loss = functional.cross_entropy(model(some.to(start)), named.to(start.device))
                     gradients = torch.autograd.grad(loss, parameters)
                     with torch.no_grad():
                         torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
-        return vector - start
+            yield vector.sub_(start)
+
+
+def _seed_of(stream: torch.Generator) -> int:
+    """What a user's stream seeds torch's own generator with, before it draws her batches."""
+    return int(torch.randint(2**63 - 1, (1,), generator=stream))

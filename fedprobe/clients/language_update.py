@@ -3,7 +3,7 @@
 A user's update is a function of (public parameters, her text, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,9 @@ from fedprobe.models.language import NO_TARGET, LanguageConfig, LanguageModel
 from fedprobe.models.vocabulary import Bytes, Vocabulary
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
+
+# One user's sequences of ids, and her stream of random numbers.
+Drawn = tuple[list[list[int]], torch.Generator]
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,22 @@ class LanguageModelUpdate:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
-        together = []
-        for member in members:
-            user = int(self.members.users[member])
-            stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
-            try:
-                sequences = self._chosen(self.sequences(member), stream)
-            except TextError:
-                # Her contribution is zeros, silently: nobody may learn whose text is bad.
-                continue
-            if sequences and stacks(start.device):
-                together.append(self._padded(sequences, stream))
-            elif sequences:
-                delta = self._train(start, sequences, stream)
-                total += self.mechanism.contribution(delta.cpu().numpy())
-        for delta in self._train_together(start, together):
+        users = filter(None, (self._drawn(member, round) for member in members))
+        train = self._together if stacks(start.device) else self._alone
+        for delta in train(start, users):
             total += self.mechanism.contribution(delta.cpu().numpy())
         return total
+
+    def _drawn(self, member: int, round: int) -> Drawn | None:
+        """One user's sequences of this round, and her stream; None where she has none, or text that cannot be read."""
+        user = int(self.members.users[member])
+        stream = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
+        try:
+            sequences = self._chosen(self.sequences(member), stream)
+        except TextError:
+            # Her contribution is zeros, silently: nobody may learn whose text is bad.
+            return None
+        return (sequences, stream) if sequences else None
 
     def sequences(self, member: int) -> list[list[int]]:
         """One member's selected sentences or words, as ids."""
@@ -105,28 +107,28 @@ class LanguageModelUpdate:
         """A module to compute with; its parameters are replaced before each use."""
         return self.config.build().to(self.device)
 
-    def _train(self, start: Tensor, sequences: list[list[int]], stream: torch.Generator) -> Tensor:
-        """One user's update [P]: the model after her steps minus the model before them."""
-        model, vector = self._model, start.clone()
-        attach(model, vector)
-        parameters = trainable(model)
-        for _ in range(self.local_epochs):
-            for batch in self._batches(sequences, stream):
-                symbols, targets = padded(batch, self.codec.begin)
+    def _alone(self, start: Tensor, users: Iterable[Drawn]) -> Iterator[Tensor]:
+        """Each user's update [P]: the model after her steps minus the model before them."""
+        model = self._model
+        for sequences, stream in users:
+            vector = start.clone()
+            attach(model, vector)
+            parameters = trainable(model)
+            for symbols, targets in self._padded(sequences, stream):
                 with computing_in(self.precision, self.device):
                     loss = model.loss(symbols.to(self.device), targets.to(self.device))
                 gradients = torch.autograd.grad(loss, parameters)
                 with torch.no_grad():
                     torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
-        return vector - start
+            yield vector.sub_(start)
 
-    def _padded(self, sequences: list[list[int]], stream: torch.Generator) -> list[Batch]:
+    def _padded(self, sequences: list[list[int]], stream: torch.Generator) -> Iterator[Batch]:
         """One user's batches of all local epochs."""
-        epochs = (self._batches(sequences, stream) for _ in range(self.local_epochs))
-        return [padded(batch, self.codec.begin) for batches in epochs for batch in batches]
+        for _ in range(self.local_epochs):
+            yield from (padded(batch, self.codec.begin) for batch in self._batches(sequences, stream))
 
-    def _train_together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
-        """What `_train` makes of each of many users, at once."""
+    def _together(self, start: Tensor, users: Iterable[Drawn]) -> Iterator[Tensor]:
+        """What `_alone` makes of each of many users, at once."""
 
         def loss(model: LanguageModel, symbols: Tensor, targets: Tensor) -> Tensor:
             with computing_in(self.precision, self.device):
@@ -138,7 +140,8 @@ class LanguageModelUpdate:
             layer.by_hand = False
         # A whole sequence is followed by the end symbol.
         shape = self.local_batch_size, self.sequence_length + 1
-        return train_together(model, loss, start, users, self.learning_rate, [shape, shape], [0, NO_TARGET])
+        ready = (list(self._padded(*drawn)) for drawn in users)
+        return train_together(model, loss, start, ready, self.learning_rate, [shape, shape], [0, NO_TARGET])
 
     def _batches(self, sequences: list[list[int]], stream: torch.Generator) -> list[list[list[int]]]:
         """Batches in random order, of sequences of like length, so that little is padded."""

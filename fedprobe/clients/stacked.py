@@ -3,7 +3,8 @@
 What a CPU does user after user would be bound by the launches of small kernels there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ def train_together(
     module: nn.Module,
     loss: Callable[..., Tensor],
     start: Tensor,
-    users: Sequence[Sequence[Batch]],
+    users: Iterable[Sequence[Batch]],
     learning_rate: float,
     shapes: Sequence[Sequence[int]],
     fills: Sequence[float],
@@ -41,23 +42,25 @@ def train_together(
 ) -> Iterator[Tensor]:
     """Each user's update [P] after plain SGD on `loss(module, *batch)` over her batches, from parameters `start` [P].
 
-    Batches are padded to the public `shapes` with `fills`, which the loss must leave out, and users to
-    `users_at_once` (half as many where the memory does not hold them): so no shape depends on who else is there, nor
-    does the update of anybody, as far as a processor computes the same shapes alike.
+    Batches may be on the CPU, and should be where they hold what is hers: those of one step at a time go to where
+    `start` is. They are padded to the public `shapes` with `fills`, which the loss must leave out, and users to
+    `users_at_once` (half as many where the memory does not hold them): so what that device must hold does not tell who
+    was drawn, no shape depends on who else is there, nor does the update of anybody, as far as a processor computes the
+    same shapes alike. No more than `users_at_once` are asked for ahead.
     Raises torch's OutOfMemoryError where it does not hold one.
     """
-    done = 0
-    while done < len(users):
-        here = users[done : done + users_at_once]
+    ahead = iter(users)
+    here: list[Sequence[Batch]] = []
+    while here := here or list(islice(ahead, users_at_once)):
         try:
-            deltas = _train(module, loss, start, here, learning_rate, shapes, fills, users_at_once)
+            deltas = _train(module, loss, start, here[:users_at_once], learning_rate, shapes, fills, users_at_once)
         except torch.OutOfMemoryError:
             if users_at_once == 1:
                 raise
             users_at_once //= 2
             continue
         yield from deltas
-        done += len(here)
+        here = here[users_at_once:]
 
 
 def _train(module, loss, start, users, learning_rate, shapes, fills, rows) -> Tensor:

@@ -70,8 +70,9 @@ class CriticUpdate:
         total = np.zeros(public["critic"].numel(), dtype=np.int64)
         start = public["critic"].to(self.device)
         fakes = public["fakes"].to(self.device)
-        users = (self._batches(start, member, fakes, round) for member in members)
-        for delta in self._together(start, list(users)) if stacks(start.device) else self._alone(start, users):
+        users = (self._batches(member, fakes, round) for member in members)
+        train = self._together if stacks(start.device) else self._alone
+        for delta in train(start, users):
             total += self.mechanism.contribution(delta.cpu().numpy())
         return total
 
@@ -80,15 +81,18 @@ class CriticUpdate:
         """A module to compute with; its parameters are replaced before each use."""
         return self.config.critic().to(self.device)
 
-    def _batches(self, start: Tensor, member: int, fakes: Tensor, round: int) -> list[Batch]:
-        """One user's batches: real images, fake ones, and where between them the gradient is taken."""
+    def _batches(self, member: int, fakes: Tensor, round: int) -> list[Batch]:
+        """One user's batches: real images, fake ones, and where between them the gradient is taken.
+
+        What is hers is on the CPU.
+        """
         user = int(self.members.users[member])
         pixels = torch.from_numpy(self.members.read(self.dataset, [member]).pixels)
         generator = torch.Generator().manual_seed(key(self.seed, round, self.dataset.user_id(user)))
         order = torch.randperm(len(pixels), generator=generator)
         batches = pixels[order].mul(2).sub_(1).split(self.local_batch_size)[: self.local_steps]
         return [
-            (real.to(start), fake[: len(real)], torch.rand(len(real), 1, 1, 1, generator=generator).to(start))
+            (real, fake[: len(real)], torch.rand(len(real), 1, 1, 1, generator=generator))
             for real, fake in zip(batches, fakes, strict=False)
             if len(real)
         ]
@@ -99,17 +103,18 @@ class CriticUpdate:
         for batches in users:
             vector = start.clone()
             attach(critic, vector)
-            for real, fake, mix in batches:
+            for batch in batches:
+                real, fake, mix = (part.to(start) for part in batch)
                 descend(critic, real, fake, mix, self.gradient_penalty, self.learning_rate)
             yield vector.sub_(start)
 
-    def _together(self, start: Tensor, users: list[list[Batch]]) -> Iterator[Tensor]:
+    def _together(self, start: Tensor, users: Iterable[list[Batch]]) -> Iterator[Tensor]:
         """The same of many users at once."""
 
         def loss(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor, counted: Tensor) -> Tensor:
             return critic_loss(critic, real, fake, mix, self.gradient_penalty, counted)
 
-        counted = [[(*batch, batch[2].new_ones(len(batch[2]))) for batch in batches] for batches in users]
+        counted = ([(*batch, batch[2].new_ones(len(batch[2]))) for batch in batches] for batches in users)
         size, image = self.local_batch_size, self.dataset.shape
         shapes = [(size, *image), (size, *image), (size, 1, 1, 1), (size,)]
         return train_together(self._critic, loss, start, counted, self.learning_rate, shapes, [0.0] * 4)

@@ -69,3 +69,10 @@ def test_an_engine_that_cannot_be_had_is_a_usage_error(
         done = fedprobe("train-gan", "shards", "--rounds", 2, *options)
     assert (done.code, done.out) == (2, "") and says in done.line
     assert torch.distributed.is_initialized() is False
+
+
+def test_a_command_that_is_started_again_does_not_spend_its_plan_twice(fedprobe, copied, leaves_nothing, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with leaves_nothing():
+        done = fedprobe("train-gan", "shards", "--rounds", 2)
+    assert done.code == 2 and "--resume" in done.line

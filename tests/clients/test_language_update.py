@@ -238,6 +238,17 @@ def test_epochs_and_batches_by_hand(update_of, public, epochs, batch):
     assert np.allclose(moved, expected, rtol=0, atol=1e-5) and np.abs(expected).max() > 1e-3
 
 
+def noting(reached: list):
+    """Local training that changes nothing and notes the sequences."""
+
+    def train(self, start, users):
+        for sequences, _ in users:
+            reached.extend(map(list, sequences))
+            yield torch.zeros_like(start)
+
+    return train
+
+
 @pytest.fixture
 def trained_on(monkeypatch):
     """The sequences that reach training, ends and all, instead of training."""
@@ -245,12 +256,8 @@ def trained_on(monkeypatch):
     def of(update, member=0, round=1) -> list[list[int]]:
         reached = []
 
-        def train(self, start, sequences, stream):
-            reached.extend(map(list, sequences))
-            return torch.zeros_like(start)
-
         with monkeypatch.context() as patch:
-            patch.setattr(LanguageModelUpdate, "_train", train)
+            patch.setattr(LanguageModelUpdate, "_alone", noting(reached))
             update({"model": torch.zeros(3)}, [member], round)
         return reached
 
@@ -287,7 +294,7 @@ def test_caps_hold_and_nothing_is_left_out_below_them(update_of, rows, sequences
     )
     with pytest.MonkeyPatch.context() as patch:
         reached = []
-        patch.setattr(LanguageModelUpdate, "_train", lambda self, start, some, stream: reached.extend(some) or start)
+        patch.setattr(LanguageModelUpdate, "_alone", noting(reached))
         update({"model": torch.zeros(3)}, [0], round)
     encoded = [WORDS.encode(row) for row in rows]
     possible = [tuple(one[:length]) if len(one) > length else (*one, END) for one in encoded]

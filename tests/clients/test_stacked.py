@@ -129,3 +129,29 @@ def test_too_little_memory_halves_how_many_are_trained_at_once(case, together, m
     assert np.abs(update(public, range(USERS), 1) - expected).max() <= 2 * USERS
     assert tried[:3] == [8, 4, 2] and set(tried[2:]) == {2}
     assert replace(update, seed=1)(public, [], 1).any() == 0
+
+
+def test_no_more_users_are_held_than_are_trained_at_once(case, together):
+    update, public = case
+    together(3)
+    held, most, whole = 0, 0, Mechanism.contribution
+
+    def reading(members, dataset, users):
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        return read(members, dataset, users)
+
+    def done(mechanism, delta):
+        nonlocal held
+        held -= 1
+        return whole(mechanism, delta)
+
+    what = "sentences" if isinstance(update, LanguageModelUpdate) else "read"
+    read = getattr(Members, what)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Members, what, reading)
+        patch.setattr(Mechanism, "contribution", done)
+        update(public, range(USERS), 1)
+    # Who has no examples is read and not trained.
+    assert 3 <= most <= 3 + 1

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_kills import MEMBERS, ROUNDS, WORLD, Networks, Training, Update
 from test_local_engine import PUBLIC, SECRET, Fake, by_hand
 
-from fedprobe.clients.data.shards import open_dataset
+from fedprobe.clients.data.shards import FederatedDataset, open_dataset
 from fedprobe.clients.selection import Members
 from fedprobe.clients.updates import CriticUpdate, DataError
 from fedprobe.models.gan import GanConfig
@@ -263,3 +263,19 @@ def test_critics_are_the_same_bit_for_bit_on_1_2_and_4_ranks(critics, in_ranks):
     assert any(expected[0]) and expected[0] != expected[1]
     for count in (1, 2, 4):
         assert in_ranks(count, work) == (expected, [0] * count)
+
+
+def test_ranks_with_other_shards_are_refused_before_any_round(critics, in_ranks, monkeypatch):
+    """As on another machine, whose file at that path is another one."""
+    monkeypatch.setattr(FederatedDataset, "_digests", lambda dataset: [os.environ["RANK"].encode()])
+
+    def work() -> str:
+        with pytest.raises(DataError, match="not the same on all machines") as raised:
+            with distributed_engine(critics):
+                raise AssertionError("a round could begin")
+        with distributed_engine(Fake()) as engine:
+            assert engine.sum(PUBLIC, np.arange(7), 1).tolist() == by_hand(range(7), 1)
+        return str(raised.value)
+
+    said, codes = in_ranks(3, work)
+    assert "copy" in said and codes == [0, 0, 0]

@@ -6,6 +6,7 @@ index of the users is built once and kept beside the shards; examples are read l
 """
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,30 @@ class FederatedDataset:
 
     def __getstate__(self) -> dict:
         # Handles stay where they are, as they do when a worker is forked.
-        return vars(self) | {"_files": {}}
+        return vars(self) | {"_files": {}, "digests": self._digests()}
+
+    def __setstate__(self, state: dict) -> None:
+        """Take over what another process sent. Raises DataError where its files are not those that are here.
+
+        Where they differed, rows would be read by another file's index, and a user might count as two.
+        """
+        digests = state.pop("digests")
+        vars(self).update(state)
+        if self._digests() != digests:
+            raise DataError("the shards are not the same on all machines; copy the same files to the same path of each")
+
+    def _digests(self) -> list[bytes]:
+        """A digest of each file. Of private data it is a figure like any other: it goes to ranks alone."""
+        digests = []
+        for path in self.paths:
+            try:
+                with open(path, "rb") as file:
+                    digests.append(hashlib.file_digest(file, "sha256").digest())
+            except OSError:
+                raise DataError(
+                    f"{path.name} cannot be read; copy the same files to the same path of each machine"
+                ) from None
+        return digests
 
     def __len__(self) -> int:
         return sum(len(shard.users) for shard in self.shards)

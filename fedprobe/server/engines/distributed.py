@@ -12,7 +12,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import reduce
 from operator import add
@@ -86,12 +86,13 @@ class DistributedEngine:
 
 @contextmanager
 def distributed_engine(update: ClientUpdate) -> Iterator[DistributedEngine]:
-    """An engine over all ranks of the job, each on one thread."""
+    """An engine over all ranks of the job, each on one thread. Raises DataError where they have different shards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with _no_rank_lost():
             _say("update", update)
+            _all_of(None)
         yield DistributedEngine(update)
     finally:
         torch.set_num_threads(threads)
@@ -108,38 +109,39 @@ def _work() -> None:
     torch.set_num_threads(1)
     update: ClientUpdate | None = None
     while True:
-        with _no_rank_lost():
-            what, *told = _hear()
+        fault = None
+        try:
+            with _no_rank_lost():
+                what, *told = _hear()
+        except DataError as error:
+            # What was to be heard is an update, of shards that are not those of rank 0.
+            what, told, fault = "update", [None], error
         if what == "end":
             dist.destroy_process_group()
             return
-        if what == "update":
-            (update,) = told
-            continue
-        layout, members, round = told
-        with _no_rank_lost():
-            public = {name: _received(*of) for name, of in layout.items()}
-        try:
+        # Rank 0 gets a DataError as well, and may go on.
+        with suppress(DataError):
+            if what == "update":
+                (update,) = told
+                with _no_rank_lost():
+                    _all_of(fault)
+                continue
+            layout, members, round = told
+            with _no_rank_lost():
+                public = {name: _received(*of) for name, of in layout.items()}
             _sum(update, public, members, round)
-        except DataError:
-            # Rank 0 has it, and may go on.
-            continue
 
 
 def _sum(update: ClientUpdate, public: Public, members: Sequence[int], round: int) -> Any:
     """This rank's share of a round; on rank 0 return the sum over all. Raises the first DataError of any rank."""
     count = dist.get_world_size()
+    fault = None
     try:
         result = update(public, members[dist.get_rank() :: count], round)
-        kind = type(result)
     except DataError as error:
-        result, kind = None, error
-    kinds: list[Any] = [None] * count
+        result, fault = None, error
     with _no_rank_lost():
-        dist.all_gather_object(kinds, kind)
-        for fault in kinds:
-            if isinstance(fault, DataError):
-                raise fault
+        _all_of(fault)
         if isinstance(result, np.ndarray):
             device = next((tensor.device for tensor in public.values()), torch.device("cpu"))
             total = torch.from_numpy(result).to(device)
@@ -148,6 +150,15 @@ def _sum(update: ClientUpdate, public: Public, members: Sequence[int], round: in
         tables: list[Any] | None = [None] * count if dist.get_rank() == 0 else None
         dist.gather_object(result, tables)
         return None if tables is None else reduce(add, tables)
+
+
+def _all_of(fault: DataError | None) -> None:
+    """Wait for all ranks. Raises the first DataError that one of them has."""
+    faults: list[DataError | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(faults, fault)
+    for one in faults:
+        if one is not None:
+            raise one
 
 
 def _place(init_method: str) -> dict[str, int]:

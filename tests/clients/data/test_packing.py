@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -102,6 +103,26 @@ def test_pixels_that_cannot_be_are_kept_and_found(tmp_path: Path) -> None:
     files, dtype = pack(open_dataset([tmp_path / "users.h5"]), tmp_path / "packed.h5")
     assert dtype == "float32"
     assert list(check(open_dataset(files))) == ["a"]
+
+
+def received(sent: bytes) -> FederatedDataset:
+    return pickle.loads(sent)  # noqa: S301
+
+
+def test_what_another_machine_is_sent_is_of_the_same_files_or_refused(tmp_path: Path) -> None:
+    """Of another pack of the same users the offsets would be wrong, and one user's rows another's."""
+    dataset, other = (images(tmp_path / f"{n}.h5", {"a": n, "b": 4 - n}, "uint8", False) for n in (1, 2))
+    (file,), _ = pack(dataset, tmp_path / "packed.h5")
+    (stranger,), _ = pack(other, tmp_path / "other.h5")
+    sent = pickle.dumps(open_dataset([file]))
+    np.testing.assert_array_equal(received(sent).read([1]).pixels, open_dataset([file]).read([1]).pixels)
+    os.utime(stranger, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    os.replace(stranger, file)
+    with pytest.raises(DataError, match="not the same on all machines"):
+        received(sent)
+    file.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        received(sent)
 
 
 def test_the_record_goes_along_and_packed_shards_are_not_corrupted(tmp_path: Path) -> None:

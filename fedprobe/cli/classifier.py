@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import training
+from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Accountant,
     AsJson,
@@ -229,7 +230,7 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
     training.check_processes(device, given.get("workers"), given["engine"])
     planned = training.asked(PRESETS, given["preset"], given)
     if given["dry_run"]:
-        training.dry_run(out, context, planned, given, "random", None, lambda: _assumed(given))
+        say_plan(out, context, planned, given, "random", None, lambda: _assumed(given))
         return
     training.check_output(output, given["resume"])
 

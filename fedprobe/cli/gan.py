@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import training
+from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Above,
     Accountant,
@@ -150,7 +151,7 @@ def train_gan(
         known = None if free else "primary model"
         # What the examples look like is not asked: as large as EMNIST's.
         networks = None if one_round else lambda: planned.networks((1, 28, 28))
-        training.dry_run(out, context, planned, given, cohort, known, networks)
+        say_plan(out, context, planned, given, cohort, known, networks)
         return
     check_output(output, resume)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import heavy_hitters, training
+from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Accountant,
     AsJson,
@@ -194,7 +195,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
 
             return planned.networks(symbols_of(file) if command == SENTENCES else Bytes.symbols)
 
-        training.dry_run(out, context, planned, given, cohort, known, None if one_round else networks)
+        say_plan(out, context, planned, given, cohort, known, None if one_round else networks)
         return
     check_output(given.get("output"), given["resume"])
     if cohort in CRITERIA and cohort not in _COHORTS:

@@ -30,7 +30,7 @@ def asked(presets: dict, preset: str, given: dict) -> object:
         return replace(presets[preset], **{name: given[name] for name in known if name in given})
 
 
-def _rounds(training, participation: str) -> str:
+def rounds_of(training, participation: str) -> str:
     """How often who takes part, as a plan says it."""
     if participation == EVERY_USER:
         return "1 release, every user of the cohort once"
@@ -146,7 +146,7 @@ def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
             "--participation fixed counts on a lower bound of how many users the cohort has, which a noised count is "
             "not; give --population, or take poisson"
         )
-    if population is None and ground.private and _is_file(cohort):
+    if population is None and ground.private and is_file(cohort):
         population = released_count(Path(cohort))
     if population is None and ground.private:
         raise PrivacyRefusal(
@@ -230,16 +230,16 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     if given.get("study") is None and not given["resume"]:
         with flags():
             event = event_of(planned, name, population)
-        ground.ledger.require_room(command, [event], delta=delta, cell=_cell_ahead(ground, given, cohort))
+        ground.ledger.require_room(command, [event], delta=delta, cell=cell_ahead(ground, given, cohort))
     return planned, population
 
 
-def _cell_ahead(ground: Ground, given: dict, cohort: str):
+def cell_ahead(ground: Ground, given: dict, cohort: str):
     """The users that `cohort` can hold, as far as it is known before anything is read; None for anybody."""
     from fedprobe.clients.cohorts import cell_of, frozen_cell
     from fedprobe.clients.data.shards import expand
 
-    if _is_file(cohort):
+    if is_file(cohort):
         return cell_of(Path(cohort))
     primary = given.get("primary") or ground.primary
     if primary is None or cohort not in ("low-accuracy", "high-accuracy"):
@@ -261,119 +261,7 @@ def counted(ground: Ground, planned, given: dict, public: int | None, decided) -
     return planned, population, delta
 
 
-def dry_run(
-    out: Output,
-    context: typer.Context,
-    planned,
-    given: dict,
-    cohort: str,
-    conditional_on: str | None,
-    networks: Callable[[], object] | None = None,
-) -> None:
-    """The epsilon of the plan, from public numbers alone, before and after it where there is a ledger; and its time.
-
-    Conditional on what is not said to be public. Opens no shard: the time is that of made-up examples, where
-    `networks` makes what is trained in rounds.
-    """
-    from fedprobe.privacy.accountants import epsilon
-    from fedprobe.privacy.ledger import RULE
-    from fedprobe.privacy.statement import default_delta, state
-
-    population, delta, ledger = given.get("population"), given.get("delta"), None
-    if population is None and _is_file(cohort):
-        from fedprobe.clients.cohorts import released_count
-
-        population = released_count(Path(cohort))
-    if given["participation"] == EVERY_USER:
-        population = population or 1
-    if population is None:
-        raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
-    found = _ground_at_hand(context, given.get("shards"), given.get("record"))
-    if found is not None and _is_file(cohort):
-        from fedprobe.clients.cohorts import require_made_for
-
-        require_made_for(Path(cohort), found.population)
-    if found is not None:
-        delta = found.ledger.plan_delta(delta, default_delta(population))
-        ledger = found.ledger.totals() | {"rule": RULE}
-    delta = default_delta(population) if delta is None else delta
-    name, accountant = given["participation"], given["accountant"]
-    planned = with_threshold(planned, delta)
-    planned = with_noise(planned, given, False, population, name, delta, accountant)
-    with flags():
-        statement = state(
-            event_of(planned, name, population),
-            participation=name,
-            noise_multiplier=planned.noise_multiplier,
-            users_per_round=planned.users_per_round,
-            population=given.get("population") if name == EVERY_USER else population,
-            delta=delta,
-            accountant=accountant,
-            conditional_on=conditional_on,
-        )
-    noise = f"noise multiplier {planned.noise_multiplier:.4g}"
-    out.row("plan", f"{_rounds(planned, name)}, cohort {cohort}, {noise}; nothing is trained")
-    out.statement(statement)
-    value = statement.to_json()
-    if ledger is not None:
-        # As it would be charged, whatever accountant is asked to speak.
-        cost = epsilon([event_of(planned, name, population)], delta).value
-        after = found.ledger.spent_with(cost, delta, _cell_ahead(found, given, cohort)).to_json()
-        before = _said(ledger["spent"]["epsilon"])
-        budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
-        out.row("ledger", f"epsilon {before} before, {_said(after['epsilon'])} after{budget}; nothing was reserved")
-        value["ledger"] = {**ledger, "after": after}
-    if networks is not None:
-        value |= _predicted(out, planned, networks(), given)
-    out.object(value)
-
-
-def _predicted(out: Output, planned, networks, given: dict) -> dict[str, float | None]:
-    """Say how long the plan takes, and return it."""
-    from fedprobe.server.cost import predict
-
-    cost = predict(planned, networks, given.get("workers")) if given["device"] == "cpu" else None
-    if cost is None:
-        why = "the model is too large to be tried" if given["device"] == "cpu" else "only a CPU is measured"
-        out.row("time", f"not predicted: {why}")
-        return {"predicted_seconds": None, "predicted_seconds_per_round": None}
-    each = cost.seconds_per_round
-    out.row(
-        "time",
-        f"about {_duration(cost.seconds)} ({cost.rounds:,} rounds of {each:.2g} s, measured on made-up examples here, "
-        "of users who have as many as the plan takes; reading, ledger and checkpoints come on top)",
-    )
-    return {"predicted_seconds": cost.seconds, "predicted_seconds_per_round": each}
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1, seconds):.0f} s"
-
-
-def _ground_at_hand(context: typer.Context, shards: list[str] | None, record: Path | None) -> Ground | None:
-    """The ground of a plan, or None where the shards are not here or not registered: numbers alone will do."""
-    from fedprobe.clients.data.shards import DataError, expand
-    from fedprobe.privacy.population import lookup
-
-    try:
-        files = expand(shards or context.obj.shards)
-    except DataError:
-        return None
-    if not files or lookup(files, record) is None:
-        return None
-    return ground(context, shards, record, "--dry-run")
-
-
-def _said(epsilon: float | None) -> str:
-    from fedprobe.privacy.statement import figure
-
-    return "infinite" if epsilon is None else figure(epsilon)
-
-
-def _is_file(cohort: str) -> bool:
+def is_file(cohort: str) -> bool:
     return cohort.endswith(".json") or "/" in cohort
 
 
@@ -381,7 +269,7 @@ def needs_primary(cohort: str) -> bool:
     """Whether a primary model decides the cohort, as its name or its file says; no shard is opened."""
     from fedprobe.clients.cohorts import read_rule
 
-    if _is_file(cohort):
+    if is_file(cohort):
         return read_rule(Path(cohort)).needs_primary
     return cohort not in ("random", "oov-words", "unlike-public")
 
@@ -399,7 +287,7 @@ def decide(
     """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device, workers)."""
     from fedprobe.clients.cohorts import decide_cohort, read_cohort
 
-    if _is_file(cohort):
+    if is_file(cohort):
         if any(value is not None for value in (public, *options.values())):
             raise typer.BadParameter("a cohort file holds its own thresholds and models; give them to select instead")
         with measuring(out, dataset) as advance:
@@ -481,7 +369,7 @@ def train(
         out.row("oov rate", f"{decided.counts.rate:.2%} of all words in the shards (exact: a simulation)")
     out.row(
         "plan",
-        f"{_rounds(training, declaration.participation_name)}, noise multiplier {training.noise_multiplier:.4g}, "
+        f"{rounds_of(training, declaration.participation_name)}, noise multiplier {training.noise_multiplier:.4g}, "
         f"preset {declaration.preset}",
     )
     out.statement(statement)

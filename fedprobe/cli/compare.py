@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """Show runs side by side.
 
-    Images: the same latents through all generators, and figures; each run is held against the first one: a two-
-    sample test, findings, and in the picture the most telling samples. With a primary model (by default the one
+    Images: the same latents through all generators, and figures; each run is held against the first one: a
+    two-sample test, findings, and in the picture the most telling samples. With a primary model (by default the one
     that the cohorts were measured with) class mix and confidence are compared, too, and what it confuses on one
     side only. With --over-time one run is shown as a film strip of its checkpoints. Words: each model's most
     probable ones, those that rose most; of one-round runs those released, with their counts. Sentences: rates of

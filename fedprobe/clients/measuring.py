@@ -163,8 +163,8 @@ def measure(
 ) -> Measurement:
     """Measure every user with the primary model, or return the frozen measurement of this very snapshot.
 
-    `primary_id` names the model's weights; `on_users` is told how many users are done, by so
-    many `workers` (None: one a core). On a private population, users whose content is bad are left out (`sound_users`).
+    `primary_id` names the model's weights; `on_users` is told how many users are done, by so many `workers` (None: one
+    a core). On a private population, users whose content is bad are left out (`sound_users`).
     Raises DataError where images or labels do not fit the primary model, or a shard cannot be read.
     """
     require_fit(dataset, primary)

@@ -43,9 +43,9 @@ def export(
     Example: fedprobe export runs/digits --primary runs/primary -n 100 -o labelling
     """
     from fedprobe.modeler.label_table import Rate, agreement
-    from fedprobe.modeler.labelling import LAYOUTS, TABLE, TYPICAL, require_guesses
+    from fedprobe.modeler.labelling import LAYOUTS, TABLE, require_guesses
     from fedprobe.modeler.labelling import export as write_export
-    from fedprobe.modeler.sampling import open_sampler
+    from fedprobe.modeler.sampling import TYPICAL, open_sampler
     from fedprobe.models.primary import load_primary
 
     if layout not in LAYOUTS:

@@ -11,7 +11,7 @@ from fedprobe.modeler.findings.images import Proxies, image_findings
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.findings.profile import Looked
 from fedprobe.modeler.findings.shown import MOST_IMAGES, Samples
-from fedprobe.modeler.sampling import ImageSampler, sample_images
+from fedprobe.modeler.sampling import TYPICAL, ImageSampler, sample_images
 from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.models.moment_generator import MomentGenerator
 
@@ -19,8 +19,6 @@ from fedprobe.models.moment_generator import MomentGenerator
 _PROXIES = 500
 # As many as `compare` shows.
 _SHOWN = 64
-# The truncation at which what is drawn by label can be read.
-_TYPICAL = 0.5
 
 
 def findings(
@@ -54,7 +52,7 @@ def _samples(
     """What findings are shown by: those of the latents that `sample` draws, and of labels."""
 
     def of_label(label: int) -> tuple[np.ndarray, np.ndarray]:
-        typical = (MOST_IMAGES, seed, f"shown {label}", label, _TYPICAL)
+        typical = (MOST_IMAGES, seed, f"shown {label}", label, TYPICAL)
         first, second = (sample_images(one.generator, *typical) for one in (a, b))
         return first, second
 

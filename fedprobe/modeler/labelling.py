@@ -25,8 +25,6 @@ from fedprobe.privacy.randomness import key
 SCHEMA = "fedprobe.export/1"
 TABLE, MANIFEST, IMAGES = "labels.csv", "export.json", "images"
 LAYOUTS = ("flat", "folders")
-# The truncation at which people can read what is drawn by label.
-TYPICAL = 0.5
 # What people write who cannot read an image.
 UNREADABLE = "?"
 _COLUMNS = ("file", "condition", "guess", "confidence", "label")

@@ -16,6 +16,9 @@ from fedprobe.models.stored import StoredError
 from fedprobe.privacy.randomness import key
 from fedprobe.runs import Run, find
 
+# The truncation at which people, and a primary model, can read what is drawn by label.
+TYPICAL = 0.5
+
 
 @dataclass(frozen=True)
 class Release:

@@ -11,15 +11,13 @@ from torch import nn
 from fedprobe.modeler.findings.confusion import class_findings, confused_labels, label_confusion
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.shown import MOST_IMAGES
-from fedprobe.modeler.sampling import ImageSampler, sample_images
+from fedprobe.modeler.sampling import TYPICAL, ImageSampler, sample_images
 from fedprobe.models.classifier import Classifier, merge_case, predict
 from fedprobe.models.embedding import WEIGHTS
 from fedprobe.models.moment_generator import MomentGenerator
 from fedprobe.privacy.randomness import key
 
 _EACH = 60
-# Typical draws, which can be read (`labelling.TYPICAL`).
-_TRUNCATION = 0.5
 # With other noise so many times a side.
 _COPIES = 3
 # The share of the guesses that may be others then.
@@ -102,7 +100,7 @@ class _Seen:
         return int(merge_case(torch.tensor(label))) if self.primary.config.merge_case else label
 
     def draw(self, generator: nn.Module, label: int) -> np.ndarray:
-        return sample_images(generator, _EACH, self.seed, f"confused {label}", label, _TRUNCATION)
+        return sample_images(generator, _EACH, self.seed, f"confused {label}", label, TYPICAL)
 
     def counts(self, generator: nn.Module, labels: Iterable[int]) -> np.ndarray:
         """How often each guess [K, K], by the one that would be right."""

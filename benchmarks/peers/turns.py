@@ -69,12 +69,11 @@ class Program:
 
 def _tree(process: int) -> list[int]:
     """A process and all below it."""
-    try:
-        children = [
-            int(child)
-            for task in Path(f"/proc/{process}").glob("task/*/children")
-            for child in task.read_text().split()
-        ]
-    except OSError:
-        return []
+    children: list[int] = []
+    for task in Path(f"/proc/{process}").glob("task/*/children"):
+        try:
+            children += map(int, task.read_text().split())
+        except OSError:
+            # That thread has ended meanwhile.
+            continue
     return [process, *(below for child in children for below in _tree(child))]

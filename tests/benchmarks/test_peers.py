@@ -1,6 +1,9 @@
 """fedprobe beside its peers, in a short form: whether it runs, the ratio's arithmetic, and the README's table."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from benchmarks.peers import plain
 from benchmarks.peers.compare import BARE, README, main, table, write
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.ratios import median_ratio
+from benchmarks.peers.turns import _tree
 from fedprobe.models.gan import critic_loss
 from fedprobe.models.language import LanguageConfig
 
@@ -122,3 +126,24 @@ def test_the_classifier_with_channels_last_is_the_same_network() -> None:
         torch.autograd.grad(loss, model.first.weight)[0] for loss, model in zip(losses, (ours, theirs), strict=True)
     )
     torch.testing.assert_close(mine, its, rtol=1e-9, atol=1e-12)
+
+
+def test_a_thread_that_ends_while_processes_are_listed_hides_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not found is not stopped, and does rounds while others have their turn."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        try:
+            read, files = Path.read_text, []
+
+            def reading(path: Path) -> str:
+                files.append(path)
+                if len(files) == 1:
+                    raise FileNotFoundError
+                return read(path)
+
+            glob = Path.glob
+            monkeypatch.setattr(Path, "read_text", reading)
+            monkeypatch.setattr(Path, "glob", lambda path, pattern: [path / "task/0/children", *glob(path, pattern)])
+            found = _tree(os.getpid())
+        finally:
+            child.kill()
+    assert {os.getpid(), child.pid} <= set(found)

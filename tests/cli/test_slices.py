@@ -93,6 +93,17 @@ def test_words_of_users_who_match(fedprobe, copied_text, tiny_text):
     assert done.code == 0, done.err
 
 
+def test_a_comparison_says_whom_each_cohort_was_narrowed_to(fedprobe, copied):
+    for run, version in zip(("low", "high"), VERSIONS, strict=True):
+        config = json.loads((copied / "runs" / run / "config.json").read_text())
+        config["cohort"]["rule"]["where"] = f"v == '{version}'"
+        (copied / "runs" / run / "config.json").write_text(json.dumps(config))
+    done = fedprobe("compare", "runs/low", "runs/high", "-n", 60, "-o", "p.png", COLUMNS="200")
+    assert done.code == 0, done.err
+    for version in VERSIONS:
+        assert f"where v == '{version}'" in done.out
+
+
 def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fedprobe, private):
     each = ["--where-each", "version in ('2.0', '2.1', 'never')"]
     value = fedprobe("select", "data", *each, "-o", "slices", "--json").json

@@ -1,5 +1,6 @@
 """`fedprobe train-classifier`: the primary model, on pooled examples or through the mechanism."""
 
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from fedprobe.cli.options import (
     check_device,
     check_precision,
     flags,
+    on_the_same,
     shards_of,
 )
 from fedprobe.cli.output import Output
@@ -197,7 +199,8 @@ def _pooled(out: Output, context: typer.Context, given: dict) -> None:
         f"{output}: test accuracy {trained.test_accuracy:.3f} on {trained.test_examples:,} examples "
         f"(exact: a simulation), {seconds:.0f} s",
     )
-    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")
+    same = on_the_same(given.get("shards"), given.get("record"))
+    out.hint(f"next: fedprobe select{same} --cohort low-accuracy --primary {shlex.quote(str(output))}")
     out.object(
         {
             "schema": "fedprobe.train/1",
@@ -338,4 +341,5 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         said += f": test accuracy {figures['test_accuracy']:.3f} on {figures['test_examples']:,} examples"
         said += " (exact: a simulation)"
     out.row("primary", said)
-    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")
+    same = on_the_same(given.get("shards"), given.get("record"))
+    out.hint(f"next: fedprobe select{same} --cohort low-accuracy --primary {shlex.quote(str(output))}")

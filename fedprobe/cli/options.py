@@ -1,5 +1,6 @@
 """Options that several commands share, spelled once."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,12 @@ def shards_of(given: list[str] | None, context: typer.Context) -> list[str]:
     if not shards:
         raise typer.BadParameter("no shards: name them, or put them into fedprobe.toml (fedprobe init writes one)")
     return shards
+
+
+def on_the_same(shards: list[str] | None, record: Path | None) -> str:
+    """SHARDS and --record of a next command, behind its name: as they were given, nothing where they were not."""
+    words = [*(shards or []), *([] if record is None else ["--record", str(record)])]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def text_format(context: typer.Context, column: str | None, tokenizer: str | None):

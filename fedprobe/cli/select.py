@@ -32,6 +32,7 @@ from fedprobe.cli.options import (
     Workers,
     check_device,
     flags,
+    on_the_same,
     text_format,
 )
 from fedprobe.cli.output import Output
@@ -156,6 +157,7 @@ def select(
             dataset,
             named,
             output or Path("cohorts"),
+            on_the_same(shards, record),
             lambda rule, advance: decide_cohort(
                 dataset, rule, primary, device, advance, vocabulary, public, workers=workers
             ),

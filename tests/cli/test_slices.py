@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import h5py
 import numpy as np
@@ -120,6 +121,17 @@ def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fed
     together = fedprobe("privacy", *runs, "--json").json
     assert 1.4 < together["epsilon"] <= 1.5
     assert fedprobe("train-gan", "data", "--target-epsilon", 1.5, *ONCE, "-o", "everybody").code == 4
+
+
+def test_the_command_that_is_named_next_goes_on_with_the_same_shards(fedprobe, shards):
+    where = ["--record", "the record"]
+    assert fedprobe("init", "data", "--kind", "simulation", *where).code == 0
+    (shards.parents[1] / "fedprobe.toml").unlink()
+    made = fedprobe("select", "data", *where, "--where-each", "version in ('2.0',)", "-o", "some slices")
+    (said,) = [line for line in made.err.splitlines() if "next, for each: " in line]
+    command = shlex.split(said.partition("next, for each: fedprobe ")[2])
+    done = fedprobe(*command, "--workers", 1, "--dry-run")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("unnoticed", [False, True])

@@ -16,8 +16,11 @@ Record = Annotated[
     Path | None, typer.Option("--record", help="Folder of the population's record, for read-only shards.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr: released figures, files written.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors, and of epsilon one line.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say more: all about epsilon; on stderr released figures, files written."),
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar or lines.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything random but noise and participation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]

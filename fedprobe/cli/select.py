@@ -217,7 +217,8 @@ def select(
     else:
         totals = found.ledger.totals() | {"before": before}
         statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance, found.ledger), totals)
-        out.row("release", _RELEASE + (f", a part of the study {study}" if study else ""))
+        part = f", a part of the study {study}" if study else ""
+        out.row("release", f"{_RELEASE}, noise multiplier {plan.noise_multiplier:.4g}{part}")
         out.statement(statement)
         cost = {name: value[name] for name in ("epsilon", "delta", "noise_multiplier", "ledger_entry")}
         cost["privacy"] = statement.to_json()
@@ -335,14 +336,15 @@ def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentil
     cost = epsilon([plan.event], plan.delta).value
     after = {"epsilon": before["epsilon"] + cost, "delta": before["delta"] + plan.delta}
     statement = plan.statement(None if public else "primary model", totals | {"before": before, "spent": after})
-    out.row("release", f"{_RELEASE}; nothing is measured, and nothing was reserved")
+    noise = f"noise multiplier {plan.noise_multiplier:.4g}"
+    out.row("release", f"{_RELEASE}, {noise}; nothing is measured, and nothing was reserved")
     out.statement(statement)
     try:
         found.ledger.require_room("select", [plan.event], delta=plan.delta)
     except PrivacyRefusal as refusal:
         out.hint(f"it would be refused: {refusal}")
-    noise = {"epsilon": cost, "delta": plan.delta, "noise_multiplier": plan.noise_multiplier}
-    out.object(value | noise | {"privacy": statement.to_json()})
+    charged = {"epsilon": cost, "delta": plan.delta, "noise_multiplier": plan.noise_multiplier}
+    out.object(value | charged | {"privacy": statement.to_json()})
 
 
 def _say_counts(out: Output, value: dict) -> None:

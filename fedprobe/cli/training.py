@@ -380,15 +380,18 @@ def train(
 
     started = time.monotonic()
     note = f"epsilon {figure(statement.bound.value)}" if statement.valid else ""
-    with (
-        _interruptible(out) as interrupted,
-        out.progress("training", training.rounds, "rounds", note, first_round - 1, not ground.private) as advance,
-    ):
+    # One release of many users is long, too. How far it is tells of how many: of a simulation alone.
+    by_user = declaration.participation_name == EVERY_USER and not (ground.private or waiting or started_by_torchrun())
+    counted = ("training", training.rounds, "rounds", note, first_round - 1, not ground.private)
+    if by_user:
+        counted = ("releasing", len(decided.members), "users", note)
+    with _interruptible(out) as interrupted, out.progress(*counted) as advance:
 
         def on_round(round: int, state) -> None:
             if round % samples_every == 0:
                 draw_samples(run, state, f"round_{round:06d}")
-            advance(round)
+            if not by_user:
+                advance(round)
             if out.verbose:
                 out.detail(f"round {round}: {run.metrics()[-1]}")
 
@@ -404,6 +407,7 @@ def train(
             workers=workers,
             checkpoint_every=checkpoint_every,
             on_round=on_round,
+            on_users=advance if by_user else None,
             stop=interrupted,
         )
     seconds = time.monotonic() - started

@@ -108,7 +108,7 @@ def _spent(total: dict) -> str:
 
 
 def _factor(value: float) -> str:
-    if value > 200:
+    if value > 20:
         return f"e^{figure(value)}"
     factor = math.exp(value)
     return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"

@@ -16,8 +16,8 @@ from fedprobe.cli.ranks import restarted_by_torchrun, started_by_torchrun
 
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
-# Options of cohorts that the primary model decides.
-_MEASURED = ("below", "above", "min_examples", "share", "where")
+# Options of cohorts that need neither a vocabulary nor a public model.
+_RULE = ("below", "above", "min_examples", "share", "where")
 
 
 def asked(presets: dict, preset: str, given: dict) -> object:
@@ -241,10 +241,10 @@ def cell_ahead(ground: Ground, given: dict, cohort: str):
 
     if is_file(cohort):
         return cell_of(Path(cohort))
-    primary = given.get("primary") or ground.primary
-    if primary is None or cohort not in ("low-accuracy", "high-accuracy"):
+    if cohort in ("oov-words", "unlike-public"):
         return None
-    rule = rule_of(cohort, None, {name: given.get(name) for name in _MEASURED}, given["seed"])
+    rule = rule_of(cohort, None, {name: given.get(name) for name in _RULE}, given["seed"])
+    primary = given.get("primary") or ground.primary
     return frozen_cell(rule, expand(ground.paths), ground.population, ground.record, primary)
 
 

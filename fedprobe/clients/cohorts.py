@@ -23,6 +23,7 @@ from fedprobe.clients.measuring import (
     OovCounts,
     count_oov,
     freeze_attributes,
+    frozen_attributes,
     frozen_measurement,
     is_private,
     measure,
@@ -419,17 +420,25 @@ def cell_of(path: Path) -> Cell | None:
 
 
 def frozen_cell(
-    rule: CohortRule, paths: Sequence[Path], population: Population, record: Path | None, primary: Path
+    rule: CohortRule, paths: Sequence[Path], population: Population, record: Path | None, primary: Path | None
 ) -> Cell | None:
     """The users that `rule` can select, if the shards at `paths`, which stay closed, were measured with `primary`.
 
-    For a look ahead only. None where they were not, too: a measurement that is still to come shares no cell with any
-    entry, so that its plan costs as much as one on everybody. None with `where`, whose attributes are not looked at.
-    Raises StoredError for a damaged model.
+    And if their attributes were asked for, where the rule has a `where`. For a look ahead only. None where they were
+    not, too: what is still to be measured shares no cell with any entry, so that its plan costs as much as one on
+    everybody. Raises StoredError for a damaged model.
     """
-    _, description = load_primary(primary)
-    frozen = frozen_measurement(paths, population, record, description["tensors_sha256"])
-    return None if frozen is None or rule.where is not None else Cell.of(rule, frozen.id)
+    frozen: list[Measurement | Snapshot | None] = []
+    if rule.needs_primary:
+        if primary is None:
+            return None
+        _, description = load_primary(primary)
+        frozen.append(frozen_measurement(paths, population, record, description["tensors_sha256"]))
+    if rule.where is not None:
+        frozen.append(frozen_attributes(paths, population, record))
+    known = [one.id for one in frozen if one is not None]
+    # Named as `decide_cohort` names what it decides from.
+    return Cell.of(rule, "-".join(known)) if known and len(known) == len(frozen) else None
 
 
 def _read(path: Path) -> dict:

@@ -123,6 +123,27 @@ def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fed
     assert fedprobe("train-gan", "data", "--target-epsilon", 1.5, *ONCE, "-o", "everybody").code == 4
 
 
+@pytest.mark.parametrize("cohort", ["random", "low-accuracy", "correct"])
+def test_slices_that_are_named_on_the_fly_cost_what_one_does_too(fedprobe, private, primary, cohort):
+    paid = ["--cohort", cohort, "--primary", primary, "--target-epsilon", 1.5, *ONCE]
+    paid += ["--min-examples", 1] if cohort == "correct" else []
+
+    def train(version: str, *more: str):
+        return fedprobe("train-gan", "data", *paid, "--where", f"version == '{version}'", *more)
+
+    assert fedprobe("select", "data", "--cohort", cohort, "--primary", primary, "--where", "age < 99").code == 0
+    for version in VERSIONS:
+        after = train(version, "--dry-run", "--json").json["ledger"]["after"]["epsilon"]
+        done = train(version, "-o", version)
+        assert done.code == 0, done.err
+        # What was said before is what was charged.
+        assert fedprobe("ledger", "data", "--json").json["spent"]["epsilon"] == pytest.approx(after)
+    assert after <= 1.5
+    # The same users again, or who may be any of them, do not fit any more.
+    assert train(VERSIONS[0], "-o", "again").code == 4
+    assert fedprobe("train-gan", "data", *paid, "--where", "age < 99", "-o", "young").code == 4
+
+
 def test_the_command_that_is_named_next_goes_on_with_the_same_shards(fedprobe, shards):
     where = ["--record", "the record"]
     assert fedprobe("init", "data", "--kind", "simulation", *where).code == 0

@@ -40,7 +40,7 @@ def say_plan(
 
     population, delta, ledger = given.get("population"), given.get("delta"), None
     if population is None and is_file(cohort):
-        from fedprobe.clients.cohorts import released_count
+        from fedprobe.clients.cohort_files import released_count
 
         population = released_count(Path(cohort))
     if given["participation"] == EVERY_USER:
@@ -49,7 +49,7 @@ def say_plan(
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
     if found is not None and is_file(cohort):
-        from fedprobe.clients.cohorts import require_made_for
+        from fedprobe.clients.cohort_files import require_made_for
 
         require_made_for(Path(cohort), found.population)
     if found is not None:

@@ -106,7 +106,8 @@ def select(
 
     Example: fedprobe select shards/ --cohort low-accuracy --primary runs/primary
     """
-    from fedprobe.clients.cohorts import decide_cohort, require_decidable, write_cohort
+    from fedprobe.clients.cohort_files import write_cohort
+    from fedprobe.clients.cohorts import decide_cohort, require_decidable
     from fedprobe.clients.data.checking import require_valid
     from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.selection import rehearsed_users

@@ -40,7 +40,7 @@ def select_each(
 
     `on_the_same` are the shards of the command that goes on with them, as they were given.
     """
-    from fedprobe.clients.cohorts import write_cohort
+    from fedprobe.clients.cohort_files import write_cohort
 
     cohorts = []
     for name, rule in named:

@@ -133,7 +133,7 @@ def public_population(ground: Ground, cohort: str, given: dict) -> int | None:
     Raises PrivacyRefusal where a private population has neither, or rounds of a fixed size, which count on a lower
     bound, have only an estimate.
     """
-    from fedprobe.clients.cohorts import released_count
+    from fedprobe.clients.cohort_files import released_count
     from fedprobe.privacy.population import PrivacyRefusal
 
     population = given.get("population")
@@ -236,7 +236,8 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
 
 def cell_ahead(ground: Ground, given: dict, cohort: str):
     """The users that `cohort` can hold, as far as it is known before anything is read; None for anybody."""
-    from fedprobe.clients.cohorts import cell_of, frozen_cell
+    from fedprobe.clients.cohort_files import cell_of
+    from fedprobe.clients.cohorts import frozen_cell
     from fedprobe.clients.data.shards import expand
 
     if is_file(cohort):
@@ -267,7 +268,7 @@ def is_file(cohort: str) -> bool:
 
 def needs_primary(cohort: str) -> bool:
     """Whether a primary model decides the cohort, as its name or its file says; no shard is opened."""
-    from fedprobe.clients.cohorts import read_rule
+    from fedprobe.clients.cohort_files import read_rule
 
     if is_file(cohort):
         return read_rule(Path(cohort)).needs_primary
@@ -285,7 +286,8 @@ def decide(
     **how,
 ):
     """The cohort that `--cohort` names: a file, or a criterion with its options (`how`: seed, device, workers)."""
-    from fedprobe.clients.cohorts import decide_cohort, read_cohort
+    from fedprobe.clients.cohort_files import read_cohort
+    from fedprobe.clients.cohorts import decide_cohort
 
     if is_file(cohort):
         if any(value is not None for value in (public, *options.values())):

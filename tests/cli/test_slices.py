@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from h5py import h5a, h5s, h5t
 
-from fedprobe.clients.cohorts import cell_of, decide_cohort
+from fedprobe.clients.cohort_files import cell_of
+from fedprobe.clients.cohorts import decide_cohort
 from fedprobe.clients.data.shards import open_dataset
 from fedprobe.privacy.entries import Entry, together
 from fedprobe.privacy.rules import rule

@@ -5,19 +5,11 @@ from pathlib import Path
 
 import typer
 
+from fedprobe.cli.naming import is_file
 from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import (
-    EVERY_USER,
-    Ground,
-    cell_ahead,
-    event_of,
-    ground,
-    is_file,
-    rounds_of,
-    with_noise,
-    with_threshold,
-)
+from fedprobe.cli.plans import EVERY_USER, Ground, cell_ahead, event_of, ground, with_noise, with_threshold
+from fedprobe.cli.training import rounds_of
 
 
 def say_plan(

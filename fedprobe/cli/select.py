@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import slices
+from fedprobe.cli.naming import measuring, rule_of
 from fedprobe.cli.options import (
     AsJson,
     Cohort,
@@ -36,7 +37,8 @@ from fedprobe.cli.options import (
     text_format,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, check_processes, ground, measuring, rule_of
+from fedprobe.cli.plans import Ground, ground
+from fedprobe.cli.training import check_processes
 
 # Above this OOV rate, a vocabulary hardly belongs to the text.
 _STRANGE = 0.3

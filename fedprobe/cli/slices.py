@@ -7,9 +7,10 @@ from pathlib import Path
 
 import typer
 
+from fedprobe.cli.naming import measuring
 from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, measuring
+from fedprobe.cli.plans import Ground
 
 
 def rules_of_each(each: str, where: str | None, rule_where: Callable) -> list[tuple[str, object]]:

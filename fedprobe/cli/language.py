@@ -87,6 +87,9 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         hidden: Annotated[int | None, typer.Option(help="LSTM cells in a layer.")] = None,
         projection: Annotated[int | None, typer.Option(help="Size of the recurrent projection.")] = None,
         layers: Annotated[int | None, typer.Option(help="LSTM layers.")] = None,
+        dropout: Annotated[
+            float | None, typer.Option(help="Share of what the embedding and a layer give that training leaves out.")
+        ] = None,
         users_per_round: UsersPerRound = None,
         words_per_user: Annotated[
             int | None, typer.Option(min=1, help="one-round: words that a user names, at most [default: 100].")

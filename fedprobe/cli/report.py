@@ -35,6 +35,7 @@ def report(
 
     Example: fedprobe report runs/high runs/low -o report.html
     """
+    from fedprobe.cli.compare import in_words
     from fedprobe.cli.default_file import beside_the_first
     from fedprobe.modeler.report.content import make_report
     from fedprobe.modeler.report.page import render, require_html, write_report
@@ -47,7 +48,7 @@ def report(
     write_report(file, render(made))
     size = file.stat().st_size
     for number, (finding, _) in enumerate(made.findings, 1):
-        out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
+        out.row(f"finding {number}", in_words(finding))
     if made.looked_for and not made.findings:
         out.row("", f"No finding: {made.looked_for} was looked for.")
     weight = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedprobe.cli.output import Output
-from fedprobe.modeler.printable import one_line
+from fedprobe.modeler.printable import letters, one_line
 
 # Grids a row in the picture.
 _ACROSS = 4
@@ -20,7 +20,8 @@ def images(
 
     from fedprobe.cli.compare import Tested, verdict
     from fedprobe.modeler import comparison
-    from fedprobe.modeler.pictures import grid, map_of, save_png
+    from fedprobe.modeler.labelled_picture import Labelled, save_labelled
+    from fedprobe.modeler.pictures import grid
     from fedprobe.modeler.sampling import open_sampler
     from fedprobe.modeler.telling import telling as telling_of
     from fedprobe.models.primary import load_primary
@@ -30,16 +31,14 @@ def images(
     model = load_primary(folder)[0] if folder is not None else None
     results = comparison.compare_all(samplers, model, count, seed)
     sides = [results[0].a, *(result.b for result in results)]
-    grids = [grid(side.shown, 8) for side in sides]
+    letter = dict(zip((side.name for side in sides), letters(len(sides)), strict=True))
+    panes = [[Labelled(f"{letter[side.name]}  {side.name}", grid(side.shown, 8))] for side in sides]
+    rows = [panes[start : start + _ACROSS] for start in range(0, len(panes), _ACROSS)]
     differs = comparison.most_different(results)
     told = telling_of(differs.a.drawn, differs.b.drawn, seed=seed) if differs.two_sample.differ else None
     if told is not None:
-        grids += [None] * (-len(grids) % min(_ACROSS, len(grids)))
-        for side in (told.a, told.b):
-            grids.append(grid(_beside(side.samples, side.counterparts), 8))
-        grids.append(map_of((told.map_a, told.map_b), grids[0].shape[1]))
-    blank = grids[0] * 0 + 0.5
-    save_png(file, [blank if one is None else one for one in grids], across=min(_ACROSS, len(sides)))
+        rows.append(_told(told, letter[differs.a.name], letter[differs.b.name], round(0.6 * panes[0][0].grey.shape[1])))
+    save_labelled(file, rows)
     _panes(out, [side.name for side in sides], [side.shown for side in sides])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -81,11 +80,12 @@ def images(
 def film(out: Output, paths: Sequence[Path], run: Path, file: Path, seed: int) -> dict:
     """Show checkpoints of one run, a row each, all of the same latents; draw `file`, and return its JSON."""
     from fedprobe.modeler.film_strip import FRAMES, film_strip
-    from fedprobe.modeler.pictures import grid, in_terminal, save_png
+    from fedprobe.modeler.labelled_picture import Labelled, save_labelled
+    from fedprobe.modeler.pictures import grid, in_terminal
     from fedprobe.runs import find
 
     strips = film_strip(paths, seed=seed)
-    save_png(file, [grid(strip.images, FRAMES) for strip in strips], across=1)
+    save_labelled(file, [[[Labelled(f"round {strip.round}", grid(strip.images, FRAMES))]] for strip in strips])
     for strip in strips:
         out.row("round", str(strip.round))
         out.print(in_terminal(out.stdout, [strip.images], rows=1))
@@ -108,15 +108,28 @@ def _panes(out: Output, names: Sequence[str], shown: Sequence) -> None:
         out.print(in_terminal(out.stdout, shown[start : start + across]))
 
 
+def _told(told, a: str, b: str, width: int) -> list:
+    """The row of the picture that tells two runs, called `a` and `b` in it, apart."""
+    from fedprobe.modeler.labelled_picture import Labelled
+    from fedprobe.modeler.pictures import grid, map_of
+
+    typical = [
+        Labelled(
+            f"most typical of {name}; below: the nearest of {other}", grid(_beside(side.samples, side.counterparts), 8)
+        )
+        for name, other, side in ((a, b, told.a), (b, a, told.b))
+    ]
+    places = Labelled(f"map of all samples: {a} black, {b} white", map_of((told.map_a, told.map_b), width))
+    return [typical, [places]]
+
+
 def _say_telling(out: Output, differs, told, shown: bool) -> None:
     from fedprobe.modeler.pictures import in_terminal
 
     names = (differs.a.name, differs.b.name)
     out.row("", "")
-    below = (
-        f"in the picture below: what is most typical of {names[0]}, then of {names[1]}, each above the nearest on the"
-    )
-    out.row("telling", f"{below} other side; a map of all samples, {names[0]} black, {names[1]} white")
+    below = f"what is most typical of {names[0]} and of {names[1]}, each above the nearest of the other"
+    out.row("telling", f"in the picture, below the grids: {below}; a map of all samples")
     if shown:
         for name, side in zip(names, (told.a, told.b), strict=True):
             out.row("", f"typical of {name}, and the nearest of the other")

@@ -6,12 +6,14 @@ from pathlib import Path
 import typer
 
 from fedprobe.cli.output import Output
-from fedprobe.modeler.printable import one_line, visible
+from fedprobe.modeler.printable import headings, legend, one_line, visible
+
+# Cells of a figure beside a word.
+_FIGURE = 9
 
 
 def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed: int, before: int = 0) -> dict:
     """Compare models of words, show it, and return its JSON; so many findings were said `before`."""
-    from rich.table import Table
     from rich.text import Text
 
     from fedprobe.cli.compare import Tested, verdict
@@ -32,10 +34,10 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
 
     out.row("words", "most probable, with their joint probability in 1e-3; a blank inside is shown as ␣")
     out.row("", "")
-    best = Table(box=None, pad_edge=False, header_style="bold")
+    best, over = _table(out, result.names, _FIGURE)
     best.add_column("", justify="right")
-    for name in result.names:
-        best.add_column(Text(one_line(name)), overflow="ellipsis", no_wrap=True)
+    for name in over:
+        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
         best.add_column("", justify="right", no_wrap=True)
     for rank in range(max(map(len, result.top))):
         cells: list[Text | str] = [str(rank + 1)]
@@ -48,10 +50,10 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
         out.row("", "")
         out.row("risen", f"the words that rose most from {result.names[0]} to {result.names[-1]}")
         out.row("", "")
-        risen = Table(box=None, pad_edge=False, header_style="bold")
+        risen, over = _table(out, result.names)
         risen.add_column("word", overflow="ellipsis", no_wrap=True)
-        for name in result.names:
-            risen.add_column(Text(one_line(name)), justify="right", overflow="ellipsis", no_wrap=True)
+        for name in over:
+            risen.add_column(Text(name), justify="right", no_wrap=True)
         risen.add_column("log ratio", justify="right", no_wrap=True)
         for word in result.risen:
             cells = [f"{1000 * probability:.3g}" for probability in word.probabilities]
@@ -70,7 +72,6 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
 
 def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed: int, before: int) -> dict:
     """Compare runs of words of which some, or all, released tables of them."""
-    from rich.table import Table
     from rich.text import Text
 
     from fedprobe.cli.compare import found_out
@@ -88,10 +89,10 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
     out.row("words", f"released, with their noised counts{mixed}")
     out.row("", "a blank inside is shown as ␣")
     out.row("", "")
-    best = Table(box=None, pad_edge=False, header_style="bold")
+    best, over = _table(out, result.names, _FIGURE)
     best.add_column("", justify="right")
-    for name in result.names:
-        best.add_column(Text(one_line(name)), overflow="ellipsis", no_wrap=True)
+    for name in over:
+        best.add_column(Text(name), overflow="ellipsis", no_wrap=True)
         best.add_column("", justify="right", no_wrap=True)
     for rank in range(max(1, *map(len, result.ranked))):
         cells: list[Text | str] = [str(rank + 1)]
@@ -108,10 +109,10 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
         out.row("", "")
         out.row("risen", f"the words that rose most from {result.names[0]} to {result.names[-1]}")
         out.row("", "")
-        risen = Table(box=None, pad_edge=False, header_style="bold")
+        risen, over = _table(out, (result.names[0], result.names[-1]))
         risen.add_column("word", overflow="ellipsis", no_wrap=True)
-        for name in (result.names[0], result.names[-1]):
-            risen.add_column(Text(one_line(name)), justify="right", overflow="ellipsis", no_wrap=True)
+        for name in over:
+            risen.add_column(Text(name), justify="right", no_wrap=True)
         for word in result.risen:
             was, now = word.counts
             risen.add_row(_shown(word.word), f"≤ {limits[0]:.1f}" if was is None else f"{was:.1f}", f"{now:.1f}")
@@ -133,7 +134,6 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
 
 def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path, seed: int, before: int = 0) -> dict:
     """Compare models of sentences, show it, draw `file`, and return its JSON."""
-    from rich.table import Table
     from rich.text import Text
 
     from fedprobe.cli.compare import Tested, verdict
@@ -146,9 +146,9 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
     drawn = count or sampling.DRAWN_SENTENCES
     result = compare_sentences(samplers, names_of(samplers), drawn, seed)
     save_oov_plot(file, result.names, result.profiles)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in result.names:
-        table.add_column(Text(one_line(name)), ratio=1, no_wrap=True, overflow="ellipsis")
+    table, over = _table(out, result.names)
+    for name in over:
+        table.add_column(Text(name), ratio=1, no_wrap=True, overflow="ellipsis")
     for row in zip(*result.sentences, strict=False):
         table.add_row(*(Text(one_line(" ".join(sentence))) for sentence in row))
     out.print(table)
@@ -177,6 +177,22 @@ def _runs(samplers: Sequence, paths: Sequence[Path], kind: str, figures: Sequenc
         }
         for sampler, path, figure in zip(samplers, paths, figures, strict=True)
     ]
+
+
+def _table(out: Output, names: Sequence[str], beside: int = 0) -> tuple:
+    """A table with a column a run, and what to write over each, which leaves `beside` cells for a figure.
+
+    Runs whose names do not fit are A, B, and so on, with a legend below.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    # Ranks or words stand in the first column.
+    over = headings(names, (out.stdout.width - _FIGURE) // len(names) - beside - 1)
+    said = legend(names, over)
+    caption = None if said is None else Text(said)
+    style = {"box": None, "pad_edge": False, "header_style": "bold", "caption_style": "", "caption_justify": "left"}
+    return Table(**style, caption=caption), over
 
 
 def _shown(word: str):

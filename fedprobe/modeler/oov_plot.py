@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedprobe.errors import RequestError
-from fedprobe.modeler.printable import one_line
+from fedprobe.modeler.printable import headings, legend
 from fedprobe.modeler.text_sampling import OovProfile
 
 # Eighths of a character, so that small differences show.
@@ -23,16 +23,26 @@ _MARKERS = "os^Dv<>p"
 
 
 def oov_table(names: Sequence[str], profiles: Sequence[OovProfile], width: int) -> Table:
-    """One row a position, one column of bars a run, each with its rate and the half-width of its 95% interval."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("position", justify="right", no_wrap=True)
+    """One row a position, one column of bars a run, each with its rate and the half-width of its 95% interval.
+
+    Runs whose names do not fit are A, B, and so on, with a legend below.
+    """
     bar = max(2, (width - 9) // len(profiles) - 2 - _FIGURE)
+    over = headings(names, bar)
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        caption=None if (said := legend(names, over)) is None else Text(said),
+        caption_justify="left",
+        caption_style="",
+    )
+    table.add_column("position", justify="right", no_wrap=True)
     highest = max((max(profile.rates, default=0.0) for profile in profiles), default=0.0) or 1.0
-    for name in names:
-        table.add_column("", no_wrap=True, width=bar)
-        head = Text(one_line(name))
-        head.truncate(_FIGURE, overflow="ellipsis")
-        table.add_column(head, justify="right", no_wrap=True)
+    for name in over:
+        table.add_column(Text(name), no_wrap=True, width=bar)
+        table.add_column("", justify="right", no_wrap=True)
     for position in range(min(MOST_POSITIONS, max(len(profile.rates) for profile in profiles))):
         cells = []
         for profile in profiles:

@@ -35,33 +35,30 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     return tiled[:-_GAP, :-_GAP]
 
 
-def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3, across: int | None = None) -> Path:
+def save_png(path: Path, grids: Sequence[np.ndarray], scale: int = 3) -> Path:
     """Write grids side by side as one PNG, every pixel `scale` pixels wide; return `path`.
 
-    `across` grids a row, by default all of them. Raises RequestError for a name that does not end in .png.
+    Raises RequestError for a name that does not end in .png.
     """
-    if path.suffix.lower() != ".png":
-        raise RequestError(f"{path}: pictures are PNG, so give a name that ends in .png")
-    across = across or len(grids)
-    rows = [_joined(grids[start : start + across], axis=1) for start in range(0, len(grids), across)]
-    whole = _joined(rows, axis=0)
+    require_png(path)
+    whole = _beside(grids)
     image = Image.fromarray(np.rint(whole * 255).astype(np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path, "PNG")
     return path
 
 
-def _joined(grids: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Grids below (0) or beside (1) each other on mid-grey, with a margin between them."""
-    size = max(one.shape[1 - axis] for one in grids)
-    parts = []
-    for one in grids:
-        wider = [(0, 0), (0, 0)]
-        wider[1 - axis] = (0, size - one.shape[1 - axis])
-        wider[axis] = (0, _MARGIN)
-        parts.append(np.pad(one, wider, constant_values=0.5))
-    whole = np.concatenate(parts, axis=axis)
-    return whole[:-_MARGIN] if axis == 0 else whole[:, :-_MARGIN]
+def require_png(path: Path) -> None:
+    """Raise RequestError for a picture's name that does not end in .png."""
+    if path.suffix.lower() != ".png":
+        raise RequestError(f"{path}: pictures are PNG, so give a name that ends in .png")
+
+
+def _beside(grids: Sequence[np.ndarray]) -> np.ndarray:
+    """Grids beside each other on mid-grey, with a margin between them."""
+    height = max(one.shape[0] for one in grids)
+    parts = [np.pad(one, ((0, height - one.shape[0]), (0, _MARGIN)), constant_values=0.5) for one in grids]
+    return np.concatenate(parts, axis=1)[:, :-_MARGIN]
 
 
 def map_of(places: Sequence[np.ndarray], side: int) -> np.ndarray:

@@ -43,9 +43,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What the ledger of a run's population held when the run's plan was declared."""
+    """What the ledger of a run's population held when the run's plan was declared.
+
+    `spent` is the epsilon as a number, infinite where it is; `population` the id.
+    """
 
     name: str
+    population: str | None
+    spent: float
     epsilon: str
     delta: str
     budget: str
@@ -106,6 +111,8 @@ def ledger_row(opened: Opened) -> LedgerRow:
         budget, left = ledger["budget"], ledger["left"]
         return LedgerRow(
             opened.name,
+            plan.get("population_id"),
+            _number(ledger["spent"]),
             _epsilon(ledger["spent"]),
             f"{ledger['spent']['delta']:.3g}",
             "none set" if budget is None else _epsilon(budget),
@@ -131,9 +138,13 @@ def _count(cohort: dict) -> str:
     return f"{cohort['count']:,.0f} ({'exact: a simulation' if exact else 'a DP release'})"
 
 
-def _epsilon(total: dict) -> str:
+def _number(total: dict) -> float:
     # JSON has no infinity: a total without a number is one.
-    return figure(math.inf if total["epsilon"] is None else total["epsilon"])
+    return math.inf if total["epsilon"] is None else total["epsilon"]
+
+
+def _epsilon(total: dict) -> str:
+    return figure(_number(total))
 
 
 def _value(value: object) -> str:

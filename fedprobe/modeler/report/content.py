@@ -1,7 +1,8 @@
 """What a report says, before it is laid out: epsilon first, then findings, samples, and the runs themselves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 from fedprobe import __version__
@@ -39,6 +40,7 @@ class Report:
     ledger: Sequence[LedgerRow]
     command: Sequence[str]
     seed: int
+    made: date = field(default_factory=date.today)
     version: str = __version__
 
     @property
@@ -47,6 +49,15 @@ class Report:
         if len(names) > _MOST_NAMED:
             names[_MOST_NAMED - 1 :] = [f"{len(names) - _MOST_NAMED + 1} other runs"]
         return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+    @property
+    def summary(self) -> str:
+        """The report in one line: the strongest finding in words, or that there is none."""
+        if self.findings:
+            (strongest, _), *others = self.findings
+            more = f"; {len(others)} more finding{'s' * (len(others) > 1)} below" if others else ""
+            return f"Found: {strongest.says} ({strongest.name}, strength {strongest.strength:.2f}{more})."
+        return "Nothing was found." if self.looked_for else "Nothing was compared: it takes two runs of a kind."
 
     @property
     def findings(self) -> list[tuple[Finding, int]]:
@@ -68,7 +79,7 @@ class Report:
     def looked_for(self) -> str:
         """What was looked for, in words; empty where nothing was compared."""
         kinds = dict.fromkeys(verdict.kind for section in self.sections for verdict in section.verdicts)
-        return ", ".join(name for kind in kinds for name in LOOKED_FOR[kind])
+        return ", ".join(dict.fromkeys(name for kind in kinds for name in LOOKED_FOR[kind]))
 
     @property
     def hyperparameter_headings(self) -> list[str]:
@@ -85,6 +96,31 @@ class Report:
         """The figure as the statement's first line has it, and the rest of that line."""
         value, *rest = self.statement.lines()[0].split("   ")
         return value, ", ".join(part.strip("()") for part in rest)
+
+    @property
+    def totals(self) -> list[str]:
+        """What each population's ledger held when the last of its runs was declared, which is more than these runs."""
+        last: dict[str | None, LedgerRow] = {}
+        for row in sorted(self.ledger, key=lambda row: row.spent):
+            last[row.population] = row
+        whose = "the" if len(last) == 1 else "{}'s"
+        return [
+            f"The ledger of {whose.format(row.name)} population stands at {row.epsilon} (delta {row.delta}), adding up "
+            "every release, those that are not shown here, too. For its users this total is what counts."
+            for row in last.values()
+        ]
+
+    @property
+    def delta_together(self) -> str | None:
+        """Why the delta of all runs together is none of theirs; None where it is one of them."""
+        said = self.statement
+        if not said.parts or any(part.delta == said.delta for part in said.parts):
+            return None
+        noise = said.delta - said.threshold_delta
+        return (
+            f"Delta is {said.delta:.3g}, more than any run's own: the threshold of every run takes its own part of it, "
+            f"{said.threshold_delta:.3g} in all, and {noise:.3g} is for their noise together."
+        )
 
     @property
     def protects(self) -> bool:

@@ -121,7 +121,7 @@ def report_of(word: str) -> Report:
             About(word, [(word, word)], [word, word], None, {word: word}),
         ],
         [Plan([word], chart)],
-        [LedgerRow(word, word, word, word, word, word, word)],
+        [LedgerRow(word, word, 1.0, word, word, word, word, word, word)],
         [word],
         0,
     )
@@ -214,7 +214,26 @@ def test_epsilon_comes_first_with_all_that_must_be_said_beside_it():
     first, *others = report.statement.lines()
     for part in (*first.replace("(", "").replace(")", "").split("   "), *others):
         assert part in text
-        assert text.index(part) < text.index("says ordinary")
+        assert text.index(part) < text.index("evidence ordinary")
+
+
+def test_beside_epsilon_the_ledger_says_what_counts_and_above_it_what_was_found():
+    text = " ".join("".join(Parsed(PLAIN).text).split())
+    total = "The ledger of the population stands at ordinary (delta ordinary), adding up every release"
+    assert text.index("Found: says ordinary") < text.index(total) < text.index("evidence ordinary")
+    assert report_of("ordinary").made.isoformat() in text
+    row = report_of("ordinary").ledger[0]
+    rows = [row, replace(row, spent=3.0, epsilon="3.00"), replace(row, population="other", name="that")]
+    last = replace(report_of("ordinary"), ledger=rows).totals
+    assert [line.partition(" (delta")[0] for line in last] == [
+        "The ledger of that's population stands at ordinary",
+        "The ledger of ordinary's population stands at 3.00",
+    ]
+
+
+def test_what_was_looked_for_is_named_once():
+    names = report_of("ordinary").looked_for.split(", ")
+    assert len(names) == len(set(names)) > 20
 
 
 def test_a_report_is_whole_or_absent(tmp_path):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.environments --cache FOLDER [--peers pfl flower flsim fedjax]
 
-Versions are pinned. torch comes first and alone, so that a build that is at hand is taken. What is there is left.
+What is named is pinned. torch comes first and alone, so that a build that is at hand is taken. What is there is left.
 """
 
 import argparse

@@ -111,9 +111,8 @@ def main() -> None:
         ),
         server=SyncDPSGDServerConfig(
             server_optimizer=FedAvgWithLROptimizerConfig(lr=1.0, momentum=work.server_momentum),
-            privacy_setting=PrivacySetting(
-                noise_multiplier=work.noise_multiplier, clipping_value=work.clip_norm, noise_seed=0
-            ),
+            # Without a seed, which would be the same noise every round.
+            privacy_setting=PrivacySetting(noise_multiplier=work.noise_multiplier, clipping_value=work.clip_norm),
         ),
     )
     data = FLDataProviderFromList(train_user_list=users, eval_user_list=[], test_user_list=[], model=model)

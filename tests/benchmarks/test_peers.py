@@ -1,5 +1,6 @@
 """fedprobe beside its peers, in a short form: whether it runs, the ratio's arithmetic, and the README's table."""
 
+import copy
 import math
 import os
 import subprocess
@@ -128,6 +129,16 @@ def test_a_program_that_ends_early_says_why(tmp_path: Path) -> None:
         pytest.raises(TurnError, match="its rounds did: no such thing"),
     ):
         program.round(60)
+
+
+@pytest.mark.parametrize("name", plain.NETWORKS)
+def test_a_copy_of_a_network_trains_itself(name: str) -> None:
+    """FLSim's devices train copies."""
+    network = plain.NETWORKS[name]()
+    copied = copy.deepcopy(network)
+    copied.loss(*(part[:2] for part in plain.user_data(name, 0))).backward()
+    assert all(parameter.grad is not None for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_peers_train_the_same_character_model() -> None:

@@ -13,9 +13,15 @@ from collections.abc import Iterable
 import torch
 
 ACTORS = 2
-# Whoever is stopped for minutes answers late, and is not to be taken for dead.
-_PATIENCE = {"health_check_timeout_ms": 600_000, "health_check_failure_threshold": 1000, "memory_monitor_refresh_ms": 0}
-os.environ |= {f"RAY_{name}": str(value) for name, value in _PATIENCE.items()}
+_RAY = {
+    # Whoever is stopped for minutes answers late, and is not to be taken for dead.
+    "health_check_timeout_ms": 600_000,
+    "health_check_failure_threshold": 1000,
+    "memory_monitor_refresh_ms": 0,
+    # Actors would give way to all else on the machine.
+    "worker_niceness": 0,
+}
+os.environ |= {f"RAY_{name}": str(value) for name, value in _RAY.items()}
 os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402

@@ -32,11 +32,7 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.peers.environments --cache $(PEERS)
 	$(BIN)/python -m benchmarks.peers.compare --cache $(PEERS) --write
-	$(BIN)/python -m benchmarks.overheads
-	$(BIN)/python -m benchmarks.cifg
-	$(BIN)/python -m benchmarks.packed
-	$(BIN)/python -m benchmarks.release
-	$(BIN)/python -m benchmarks.accounting
+	$(BIN)/python -m benchmarks.rest --write
 
 # What one release shows, on shards of your own: make study FEMNIST=femnist.h5 MNIST=mnist.h5 TEXT=commits.h5
 study: $(VENV)/.installed

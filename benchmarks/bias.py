@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.one_round import DELTA, PUBLIC_WRITERS, fedprobe
-from fedprobe.clients.cohorts import read_cohort
+from fedprobe.clients.cohort_files import read_cohort
 from fedprobe.clients.data.shards import open_dataset
 from fedprobe.modeler.sampling import open_sampler, sample_images
 from fedprobe.models.classifier import predict

@@ -61,7 +61,7 @@ def main() -> None:
     print(f"seconds a step, median of {arguments.steps}, one thread")
     for name in ("cifg", "cifg_with_peepholes", "fused_lstm"):
         print(f"{name.replace('_', ' '):<20} {result[name]:.4f}")
-    print(f"{'ratio':<20} {result['ratio']:.2f}")
+    print(f"{'cifg / fused lstm':<20} {result['ratio']:.2f}")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def main() -> None:
                     "round": round,
                     "seconds": float(f"{seconds:.1f}"),
                     "perplexity": perplexity(model, codec, judged),
-                    "train_perplexity": perplexity(model, codec, trained[:: round(1 / HELD_OUT)]),
+                    "train_perplexity": perplexity(model, codec, trained[:: int(1 / HELD_OUT)]),
                 }
                 print(json.dumps(result), flush=True)
 

@@ -59,7 +59,7 @@ def _growing(path: Path, users: int, rows: int) -> Iterator[Callable[[str, np.nd
                 name,
                 (users * per_user, *values.shape[1:]),
                 values.dtype,
-                chunks=(max(1, (1 << 13) // size), *values.shape[1:]),
+                chunks=(min(users * per_user, max(1, (1 << 13) // size)), *values.shape[1:]),
                 compression="gzip",
                 compression_opts=1,
                 shuffle=True,

@@ -1,5 +1,6 @@
 """`fedprobe train-classifier`: the primary model, on pooled examples or through the mechanism."""
 
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli import training
+from fedprobe.cli import naming, plans, training
 from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Accountant,
@@ -42,6 +43,7 @@ from fedprobe.cli.options import (
     check_device,
     check_precision,
     flags,
+    on_the_same,
     shards_of,
 )
 from fedprobe.cli.output import Output
@@ -197,7 +199,8 @@ def _pooled(out: Output, context: typer.Context, given: dict) -> None:
         f"{output}: test accuracy {trained.test_accuracy:.3f} on {trained.test_examples:,} examples "
         f"(exact: a simulation), {seconds:.0f} s",
     )
-    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")
+    same = on_the_same(given.get("shards"), given.get("record"))
+    out.hint(f"next: fedprobe select{same} --cohort low-accuracy --primary {shlex.quote(str(output))}")
     out.object(
         {
             "schema": "fedprobe.train/1",
@@ -245,11 +248,11 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
 
     check_device(device)
     record = given.get("record")
-    ground = training.ground(context, given.get("shards"), record, COMMAND)
+    ground = plans.ground(context, given.get("shards"), record, COMMAND)
     classes = given.get("classes") or (EMNIST_CLASSES if merge_case else None)
     if classes is None and ground.private:
         raise typer.BadParameter("--classes K is needed on private data: nobody looks at labels to count them")
-    planned, public = training.plan(ground, COMMAND, planned, given, "random")
+    planned, public = plans.plan(ground, COMMAND, planned, given, "random")
     dataset = open_dataset(ground.paths, record)
     tested = open_dataset(given["test"], record, simulation_for="--test") if given.get("test") else None
     for one in filter(None, (None if ground.private else dataset, tested)):
@@ -259,13 +262,13 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         require_valid(one, classes)
     config = networks(dataset, classes, merge_case)
     how = {"seed": seed, "device": device, "workers": given.get("workers")}
-    decided = training.decide(out, dataset, "random", None, None, {}, **how)
+    decided = naming.decide(out, dataset, "random", None, None, {}, **how)
     to_test = None if tested is None else (tested, None)
     if to_test is None and not ground.private:
         planned = replace(planned, held_out=HELD_OUT)
         kept, held_out = hold_out(dataset, HELD_OUT, seed)
         decided, to_test = replace(decided, members=kept), (dataset, held_out)
-    planned, counted, delta = training.counted(ground, planned, given, public, decided)
+    planned, counted, delta = plans.counted(ground, planned, given, public, decided)
     # Outside of flags(), which shows what a ValueError says: this looks at the data.
     described = decided.to_json(dataset)
     with flags():
@@ -338,4 +341,5 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         said += f": test accuracy {figures['test_accuracy']:.3f} on {figures['test_examples']:,} examples"
         said += " (exact: a simulation)"
     out.row("primary", said)
-    out.hint(f"next: fedprobe select --cohort low-accuracy --primary {output}")
+    same = on_the_same(given.get("shards"), given.get("record"))
+    out.hint(f"next: fedprobe select{same} --cohort low-accuracy --primary {shlex.quote(str(output))}")

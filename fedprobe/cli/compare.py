@@ -92,6 +92,10 @@ def compare(
             case _:
                 results.append(sentences(out, paths, count, file, seed))
         out.row("", "")
+    for path, run, kind in zip(runs, found, kinds, strict=True):
+        # Images have their cohorts in the heading.
+        if kind != "images" and run.rule.where is not None:
+            out.row("cohort", f"{path}: {run.rule.heading}")
     caution = cohort_caution(found)
     if caution is not None and any(result["findings"] for result in results):
         out.row("cohorts", caution)

@@ -44,7 +44,7 @@ def images(
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for side, sampler in zip(sides, samplers, strict=True):
-        table.add_column(Text(f"{one_line(side.name)}\n({sampler.run.rule.criterion})"))
+        table.add_column(Text(f"{one_line(side.name)}\n({sampler.run.rule.heading})"))
     for key, words in _FIGURES:
         if key in sides[0].figures:
             table.add_row(words, *(side.figures[key].says() if key in side.figures else "" for side in sides))

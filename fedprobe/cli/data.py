@@ -263,7 +263,7 @@ def import_(
         write_json(output, value)
     out.row("labels", f"{table.labelled:,} of {table.images:,} images, {table.unreadable:,} of them unreadable")
     if table.agreed.count:
-        out.row("condition", f"{table.agreed} are what they were drawn as")
+        out.row("drawn as", f"{table.agreed} are what they were drawn as")
     if exported.primary is None:
         out.row("primary", "no guesses; fedprobe export --primary MODEL writes them")
     elif table.pairs:

@@ -1,5 +1,6 @@
 """`fedprobe train-density`: what public examples are like, so that devices can tell what is unlike them."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -92,7 +93,9 @@ def train_density(
     unit = "nats a token" if dataset.kind == "text" else "nats"
     said = f"{output}: the log density of {len(scores):,} public examples is {median:.4g} {unit} in the median"
     out.row("density", f"{said}, and below {low:.4g} in {PUBLIC_SHARE:.0%} (exact: a simulation); {seconds:.0f} s")
-    out.hint(f"next: fedprobe select --cohort unlike-public --public {output}")
+    # Not those that are public: those that may hold what they lack.
+    others = "" if context.obj.shards else " SHARDS"
+    out.hint(f"next: fedprobe select{others} --cohort unlike-public --public {shlex.quote(str(output))}")
     out.object(
         {
             "schema": "fedprobe.train/1",

@@ -5,19 +5,11 @@ from pathlib import Path
 
 import typer
 
+from fedprobe.cli.naming import is_file
 from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import (
-    EVERY_USER,
-    Ground,
-    cell_ahead,
-    event_of,
-    ground,
-    is_file,
-    rounds_of,
-    with_noise,
-    with_threshold,
-)
+from fedprobe.cli.plans import EVERY_USER, Ground, cell_ahead, event_of, ground, with_noise, with_threshold
+from fedprobe.cli.training import rounds_of
 
 
 def say_plan(
@@ -40,7 +32,7 @@ def say_plan(
 
     population, delta, ledger = given.get("population"), given.get("delta"), None
     if population is None and is_file(cohort):
-        from fedprobe.clients.cohorts import released_count
+        from fedprobe.clients.cohort_files import released_count
 
         population = released_count(Path(cohort))
     if given["participation"] == EVERY_USER:
@@ -49,7 +41,7 @@ def say_plan(
         raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
     if found is not None and is_file(cohort):
-        from fedprobe.clients.cohorts import require_made_for
+        from fedprobe.clients.cohort_files import require_made_for
 
         require_made_for(Path(cohort), found.population)
     if found is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli import training
+from fedprobe.cli import naming, plans, training
 from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Above,
@@ -50,7 +50,8 @@ from fedprobe.cli.options import (
     flags,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import EVERY_USER, check_output, check_processes
+from fedprobe.cli.plans import EVERY_USER
+from fedprobe.cli.training import check_output, check_processes
 
 _FEDAVG = (
     *("architecture", "users_per_round", "rounds", "clip_norm", "participation", "local_batch_size", "local_steps"),
@@ -147,7 +148,7 @@ def train_gan(
     planned = training.asked((one_round_presets if one_round else gan_presets).PRESETS, preset, given)
     if dry_run:
         # A cohort that measures users does so with a model, which no shard is opened to ask about.
-        free = not training.needs_primary(cohort) or context.obj.provenance == "public"
+        free = not naming.needs_primary(cohort) or context.obj.provenance == "public"
         known = None if free else "primary model"
         # What the examples look like is not asked: as large as EMNIST's.
         networks = None if one_round else lambda: planned.networks((1, 28, 28))
@@ -165,8 +166,8 @@ def train_gan(
     from fedprobe.server.declaration import Declaration
 
     check_device(device)
-    ground = training.ground(context, shards, record, "train-gan")
-    planned, n_hat = training.plan(ground, "train-gan", planned, given, cohort)
+    ground = plans.ground(context, shards, record, "train-gan")
+    planned, n_hat = plans.plan(ground, "train-gan", planned, given, cohort)
     dataset = open_dataset(ground.paths, record)
     dataset.require_trainable(LEAST_SIDE)
     if not ground.private:
@@ -174,8 +175,8 @@ def train_gan(
     options = {"below": below, "above": above, "min_examples": min_examples, "share": share}
     options |= {"public_share": public_share, "where": where}
     how = {"seed": seed, "device": device, "workers": workers}
-    decided = training.decide(out, dataset, cohort, primary or context.obj.primary, None, options, public, **how)
-    planned, counted, delta = training.counted(ground, planned, given, n_hat, decided)
+    decided = naming.decide(out, dataset, cohort, primary or context.obj.primary, None, options, public, **how)
+    planned, counted, delta = plans.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     conditional_on = decided.conditional_on(dataset, context.obj.provenance, ground.ledger)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from fedprobe.cli import training
+from fedprobe.cli import naming, plans, training
 from fedprobe.cli.options import flags, text_format
 from fedprobe.cli.output import Output
 
@@ -14,8 +14,8 @@ METHOD = "one-round"
 _OF_ONE_ROUND = ("words_per_user", "threshold_delta")
 OPTIONS_OF = {
     "fedavg": (
-        *("preset", "embedding", "hidden", "projection", "layers", "users_per_round", "rounds", "clip_norm"),
-        *("participation", "local_batch_size", "local_epochs", "sequences_per_user", "symbols_per_user"),
+        *("preset", "embedding", "hidden", "projection", "layers", "dropout", "users_per_round", "rounds"),
+        *("clip_norm", "participation", "local_batch_size", "local_epochs", "sequences_per_user", "symbols_per_user"),
         *("sequence_length", "client_learning_rate", "server_optimizer", "server_learning_rate", "server_momentum"),
         *(
             "server_schedule",
@@ -40,16 +40,16 @@ def release_words(out: Output, context: typer.Context, command: str, file: Path 
     from fedprobe.server.declaration import Declaration
 
     text = text_format(context, given.get("column"), given.get("tokenizer"))
-    ground = training.ground(context, given.get("shards"), given.get("record"), command)
-    planned, n_hat = training.plan(ground, command, planned_of(given), given, given["cohort"])
+    ground = plans.ground(context, given.get("shards"), given.get("record"), command)
+    planned, n_hat = plans.plan(ground, command, planned_of(given), given, given["cohort"])
     dataset = open_dataset(ground.paths, given.get("record"), text=text)
     dataset.require_text()
     if not ground.private:
         require_valid(dataset)
     options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
     how = {"seed": given["seed"], "device": "cpu", "workers": given.get("workers")}
-    decided = training.decide(out, dataset, given["cohort"], None, file, options, given.get("public"), **how)
-    planned, _, delta = training.counted(ground, planned, given, n_hat, decided)
+    decided = naming.decide(out, dataset, given["cohort"], None, file, options, given.get("public"), **how)
+    planned, _, delta = plans.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     provenance = context.obj.provenance_of(decided.vocabulary)

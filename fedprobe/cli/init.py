@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import config
-from fedprobe.cli.options import AsJson, Quiet, Record
+from fedprobe.cli.options import AsJson, Quiet, Record, on_the_same
 from fedprobe.cli.output import Output
 
 
@@ -68,7 +68,7 @@ def init(
     if population.kind == "private" and new:
         out.hint("a copy of the shards made without fedprobe cannot be told from other data: keep none")
     if written:
-        out.hint(f"{config.FILE} written; next: fedprobe data describe")
+        out.hint(f"{config.FILE} written; next: fedprobe data describe{on_the_same(None, record)}")
     out.object(
         {
             "schema": "fedprobe.init/1",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedprobe.cli import heavy_hitters, training
+from fedprobe.cli import heavy_hitters, naming, plans, training
 from fedprobe.cli.dry_run import say_plan
 from fedprobe.cli.options import (
     Accountant,
@@ -87,6 +87,9 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         hidden: Annotated[int | None, typer.Option(help="LSTM cells in a layer.")] = None,
         projection: Annotated[int | None, typer.Option(help="Size of the recurrent projection.")] = None,
         layers: Annotated[int | None, typer.Option(help="LSTM layers.")] = None,
+        dropout: Annotated[
+            float | None, typer.Option(help="Share of what the embedding and a layer give that training leaves out.")
+        ] = None,
         users_per_round: UsersPerRound = None,
         words_per_user: Annotated[
             int | None, typer.Option(min=1, help="one-round: words that a user names, at most [default: 100].")
@@ -179,7 +182,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     check_precision(given["precision"])
     check_processes(given["device"], given.get("workers"), given["engine"])
     if one_round:
-        given |= {"participation": training.EVERY_USER}
+        given |= {"participation": plans.EVERY_USER}
         planned = heavy_hitters.planned_of(given)
     else:
         planned = training.asked(WORD_PRESETS if command == SENTENCES else CHAR_PRESETS, given["preset"], given)
@@ -222,20 +225,20 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
     device, seed = check_device(given["device"]), given["seed"]
     words = read_vocabulary(file) if command == SENTENCES else None
     text = text_format(context, given.get("column"), given.get("tokenizer"))
-    ground = training.ground(context, given.get("shards"), given.get("record"), command)
-    planned, n_hat = training.plan(ground, command, planned, given, cohort)
+    ground = plans.ground(context, given.get("shards"), given.get("record"), command)
+    planned, n_hat = plans.plan(ground, command, planned, given, cohort)
     dataset = open_dataset(ground.paths, given.get("record"), text=text)
     dataset.require_text()
     if not ground.private:
         require_valid(dataset)
     options = {name: given.get(name) for name in ("min_examples", "share", "public_share", "where")}
     how = {"seed": seed, "device": device, "workers": given.get("workers")}
-    decided = training.decide(out, dataset, cohort, None, file, options, given.get("public"), **how)
+    decided = naming.decide(out, dataset, cohort, None, file, options, given.get("public"), **how)
     if decided.members.outside is not None and words is not None:
         raise typer.BadParameter("this cohort selects words, and train-wordlm takes sentences: use the cohort random")
     provenance = context.obj.provenance_of(file if words is not None else decided.vocabulary)
     codec = Bytes() if words is None else words
-    planned, counted, delta = training.counted(ground, planned, given, n_hat, decided)
+    planned, counted, delta = plans.counted(ground, planned, given, n_hat, decided)
     # Outside of flags(), which shows what a ValueError says: these look at the data.
     described = decided.to_json(dataset)
     known = decided.conditional_on(dataset, provenance, ground.ledger)

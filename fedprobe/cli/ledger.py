@@ -9,7 +9,7 @@ import typer
 
 from fedprobe.cli.options import AsJson, Quiet, Record, flags, unlike_public
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import EVERY_USER
+from fedprobe.cli.plans import EVERY_USER
 
 _COMMANDS = ("train-gan", "train-charlm", "train-wordlm", "train-classifier", "select")
 _RULE = ("below", "above", "min_examples", "share", "vocabulary", "public", "public_share", "where")
@@ -51,7 +51,7 @@ def ledger(
 
 
 def _found(context: typer.Context, shards: list[str], record: Path | None):
-    from fedprobe.cli.training import ground
+    from fedprobe.cli.plans import ground
 
     return ground(context, shards, record, "the ledger").ledger
 

@@ -1,5 +1,6 @@
 """Options that several commands share, spelled once."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,11 @@ Record = Annotated[
     Path | None, typer.Option("--record", help="Folder of the population's record, for read-only shards.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr: released figures, files written.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors, and of epsilon one line.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say more: all about epsilon; on stderr released figures, files written."),
+]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar or lines.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything random but noise and participation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
@@ -113,6 +117,12 @@ def shards_of(given: list[str] | None, context: typer.Context) -> list[str]:
     if not shards:
         raise typer.BadParameter("no shards: name them, or put them into fedprobe.toml (fedprobe init writes one)")
     return shards
+
+
+def on_the_same(shards: list[str] | None, record: Path | None) -> str:
+    """SHARDS and --record of a next command, behind its name: as they were given, nothing where they were not."""
+    words = [*(shards or []), *([] if record is None else ["--record", str(record)])]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def text_format(context: typer.Context, column: str | None, tokenizer: str | None):

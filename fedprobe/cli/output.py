@@ -17,7 +17,10 @@ _INDENT = 11
 
 
 class Output:
-    """The streams of one command. `as_json` leaves stdout to a single object; `quiet` leaves stderr to errors."""
+    """The streams of one command. `as_json` leaves stdout to a single object; `quiet` leaves stderr to errors.
+
+    `verbose` says the whole of what goes with an epsilon.
+    """
 
     def __init__(
         self, as_json: bool = False, quiet: bool = False, no_progress: bool = False, verbose: bool = False
@@ -38,9 +41,12 @@ class Output:
         for number, line in enumerate(textwrap.wrap(one_line(text), width) or [""]):
             self.stdout.print(f"{'' if number else name:<{_INDENT}}{line}".rstrip(), markup=False, soft_wrap=True)
 
-    def statement(self, statement: object) -> None:
-        """An epsilon with everything that must be said beside it."""
-        for number, line in enumerate(statement.lines()):
+    def statement(self, statement: object, whole: bool = False) -> None:
+        """An epsilon with what must be said beside it: the `whole` where it is asked for, one line if quiet."""
+        full = whole or self.verbose
+        for number, line in enumerate(
+            [statement.line()] if self.quiet else statement.lines() if full else statement.brief()
+        ):
             self.row("" if number else "epsilon", line)
 
     def print(self, renderable: object = "") -> None:

@@ -81,7 +81,7 @@ def privacy(
         curves = [] if plot is None else _drawn(plot, statement, accountant)
     if more:
         out.row("plan", words)
-    out.statement(statement)
+    out.statement(statement, whole=True)
     if planned is not None and accountant in ("auto", "pld") and not as_json:
         _compare(out, planned)
     if curves:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli import slices
+from fedprobe.cli.naming import measuring, rule_of
 from fedprobe.cli.options import (
     AsJson,
     Cohort,
@@ -32,10 +33,12 @@ from fedprobe.cli.options import (
     Workers,
     check_device,
     flags,
+    on_the_same,
     text_format,
 )
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, check_processes, ground, measuring, rule_of
+from fedprobe.cli.plans import Ground, ground
+from fedprobe.cli.training import check_processes
 
 # Above this OOV rate, a vocabulary hardly belongs to the text.
 _STRANGE = 0.3
@@ -105,7 +108,8 @@ def select(
 
     Example: fedprobe select shards/ --cohort low-accuracy --primary runs/primary
     """
-    from fedprobe.clients.cohorts import decide_cohort, require_decidable, write_cohort
+    from fedprobe.clients.cohort_files import write_cohort
+    from fedprobe.clients.cohorts import decide_cohort, require_decidable
     from fedprobe.clients.data.checking import require_valid
     from fedprobe.clients.data.shards import open_dataset
     from fedprobe.clients.selection import rehearsed_users
@@ -156,6 +160,7 @@ def select(
             dataset,
             named,
             output or Path("cohorts"),
+            on_the_same(shards, record),
             lambda rule, advance: decide_cohort(
                 dataset, rule, primary, device, advance, vocabulary, public, workers=workers
             ),
@@ -215,7 +220,8 @@ def select(
     else:
         totals = found.ledger.totals() | {"before": before}
         statement = plan.statement(decided.conditional_on(dataset, context.obj.provenance, found.ledger), totals)
-        out.row("release", _RELEASE + (f", a part of the study {study}" if study else ""))
+        part = f", a part of the study {study}" if study else ""
+        out.row("release", f"{_RELEASE}, noise multiplier {plan.noise_multiplier:.4g}{part}")
         out.statement(statement)
         cost = {name: value[name] for name in ("epsilon", "delta", "noise_multiplier", "ledger_entry")}
         cost["privacy"] = statement.to_json()
@@ -333,14 +339,15 @@ def _dry_run(out: Output, context: typer.Context, found: Ground, rule, percentil
     cost = epsilon([plan.event], plan.delta).value
     after = {"epsilon": before["epsilon"] + cost, "delta": before["delta"] + plan.delta}
     statement = plan.statement(None if public else "primary model", totals | {"before": before, "spent": after})
-    out.row("release", f"{_RELEASE}; nothing is measured, and nothing was reserved")
+    noise = f"noise multiplier {plan.noise_multiplier:.4g}"
+    out.row("release", f"{_RELEASE}, {noise}; nothing is measured, and nothing was reserved")
     out.statement(statement)
     try:
         found.ledger.require_room("select", [plan.event], delta=plan.delta)
     except PrivacyRefusal as refusal:
         out.hint(f"it would be refused: {refusal}")
-    noise = {"epsilon": cost, "delta": plan.delta, "noise_multiplier": plan.noise_multiplier}
-    out.object(value | noise | {"privacy": statement.to_json()})
+    charged = {"epsilon": cost, "delta": plan.delta, "noise_multiplier": plan.noise_multiplier}
+    out.object(value | charged | {"privacy": statement.to_json()})
 
 
 def _say_counts(out: Output, value: dict) -> None:

@@ -1,14 +1,16 @@
 """`fedprobe select --where-each`: one cohort for each value of an attribute, which share nobody."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
+from fedprobe.cli.naming import measuring
 from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
-from fedprobe.cli.training import Ground, measuring
+from fedprobe.cli.plans import Ground
 
 
 def rules_of_each(each: str, where: str | None, rule_where: Callable) -> list[tuple[str, object]]:
@@ -32,9 +34,14 @@ def rules_of_each(each: str, where: str | None, rule_where: Callable) -> list[tu
     return named
 
 
-def select_each(out: Output, ground: Ground, dataset, named: list, folder: Path, decide: Callable) -> None:
-    """Decide and write each of the `named` rules' cohorts into `folder`; `decide(rule, on_users)` makes one."""
-    from fedprobe.clients.cohorts import write_cohort
+def select_each(
+    out: Output, ground: Ground, dataset, named: list, folder: Path, on_the_same: str, decide: Callable
+) -> None:
+    """Decide and write each of the `named` rules' cohorts into `folder`; `decide(rule, on_users)` makes one.
+
+    `on_the_same` are the shards of the command that goes on with them, as they were given.
+    """
+    from fedprobe.clients.cohort_files import write_cohort
 
     cohorts = []
     for name, rule in named:
@@ -58,8 +65,9 @@ def select_each(out: Output, ground: Ground, dataset, named: list, folder: Path,
     out.row("epsilon", "0: of these users nothing is shown" if ground.private else "a simulation is charged nothing")
     out.row("together", "no user is in two of them: runs on all of them cost together what the dearest costs")
     first = Path(cohorts[0]["file"])
-    run = f"--method one-round --target-epsilon 1 -o runs/{first.stem}"
-    out.hint(f"next, for each: fedprobe train-gan --cohort {first} {run}")
+    train = "train-gan" if dataset.kind == "images" else "train-charlm"
+    run = f"--method one-round --target-epsilon 1 -o runs/{shlex.quote(first.stem)}"
+    out.hint(f"next, for each: fedprobe {train}{on_the_same} --cohort {shlex.quote(str(first))} {run}")
     cost = {"epsilon": None, "epsilon_is": "not-charged-simulation"}
     if ground.private:
         cost = {"epsilon": 0.0, "delta": 0.0}

@@ -15,7 +15,7 @@ from torch.nn import functional
 from fedprobe.clients.data.shards import FederatedDataset, UserBatch
 from fedprobe.clients.selection import Members
 from fedprobe.clients.stacked import Batch, stacks, train_together
-from fedprobe.clients.updates import Public
+from fedprobe.clients.updates import Public, dropping_from, seed_from
 from fedprobe.models.classifier import ClassifierConfig, merge_case
 from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
@@ -118,7 +118,8 @@ class ClassifierUpdate:
                 return functional.cross_entropy(model(images), labels, ignore_index=_NO_LABEL)
 
         def batches(images: Tensor, labels: Tensor, stream: torch.Generator) -> list[Batch]:
-            _seed_of(stream)
+            # As where users are alone, before her batches.
+            seed_from(stream)
             return list(self._batches(images, labels, stream))
 
         size = self.local_batch_size
@@ -133,9 +134,7 @@ class ClassifierUpdate:
             vector = start.clone()
             attach(model, vector)
             parameters = trainable(model)
-            with torch.random.fork_rng(devices=[start.device] if start.is_cuda else []):
-                # Dropout draws from torch's own generator and takes no other.
-                torch.manual_seed(_seed_of(stream))
+            with dropping_from(stream, start.device):
                 for some, named in self._batches(images, labels, stream):
                     with computing_in(self.precision, self.device):
                         loss = functional.cross_entropy(model(some.to(start)), named.to(start.device))
@@ -143,8 +142,3 @@ class ClassifierUpdate:
                     with torch.no_grad():
                         torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
             yield vector.sub_(start)
-
-
-def _seed_of(stream: torch.Generator) -> int:
-    """What a user's stream seeds torch's own generator with, before it draws her batches."""
-    return int(torch.randint(2**63 - 1, (1,), generator=stream))

@@ -4,6 +4,7 @@ A user's update is a function of (public parameters, her text, key(seed, round, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from torch.nn import functional
 from fedprobe.clients.data.shards import FederatedDataset, TextError
 from fedprobe.clients.selection import Members
 from fedprobe.clients.stacked import Batch, stacks, train_together
-from fedprobe.clients.updates import Public
+from fedprobe.clients.updates import Public, dropping_from
 from fedprobe.models.devices import computing_in
 from fedprobe.models.flat import attach, trainable
 from fedprobe.models.language import NO_TARGET, LanguageConfig, LanguageModel
@@ -64,7 +65,7 @@ class LanguageModelUpdate:
         total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
         users = filter(None, (self._drawn(member, round) for member in members))
-        train = self._together if stacks(start.device) else self._alone
+        train = self._together if stacks(start.device) and not self.config.dropout else self._alone
         for delta in train(start, users):
             total += self.mechanism.contribution(delta.cpu().numpy())
         return total
@@ -114,12 +115,13 @@ class LanguageModelUpdate:
             vector = start.clone()
             attach(model, vector)
             parameters = trainable(model)
-            for symbols, targets in self._padded(sequences, stream):
-                with computing_in(self.precision, self.device):
-                    loss = model.loss(symbols.to(self.device), targets.to(self.device))
-                gradients = torch.autograd.grad(loss, parameters)
-                with torch.no_grad():
-                    torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
+            with dropping_from(stream, start.device) if self.config.dropout else nullcontext():
+                for symbols, targets in self._padded(sequences, stream):
+                    with computing_in(self.precision, self.device):
+                        loss = model.loss(symbols.to(self.device), targets.to(self.device))
+                    gradients = torch.autograd.grad(loss, parameters)
+                    with torch.no_grad():
+                        torch._foreach_add_(parameters, gradients, alpha=-self.learning_rate)
             yield vector.sub_(start)
 
     def _padded(self, sequences: list[list[int]], stream: torch.Generator) -> Iterator[Batch]:

@@ -253,6 +253,11 @@ def frozen_measurement(
     return _find(*_snapshot(paths, population, record, primary_id), Measurement)
 
 
+def frozen_attributes(paths: Sequence[Path], population: Population, record: Path | None) -> Snapshot | None:
+    """The attributes that were frozen of this very snapshot of the shards at `paths`; None, and unopened, as above."""
+    return _find(*_snapshot(paths, population, record, "attributes"), Snapshot)
+
+
 def _require_readable(dataset: FederatedDataset, user: int) -> None:
     """Raise DataError if a user's data cannot be read at all; not if it is only her content that cannot be used."""
     if dataset.kind == "images":

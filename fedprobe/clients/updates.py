@@ -6,6 +6,7 @@ is the same whoever is trained beside her.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -22,7 +23,7 @@ from fedprobe.models.gan import GanConfig, critic_loss, descend
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.randomness import key
 
-__all__ = ["ClientUpdate", "CriticUpdate", "DataError", "Public"]
+__all__ = ["ClientUpdate", "CriticUpdate", "DataError", "Public", "dropping_from", "seed_from"]
 
 Public = dict[str, Tensor]
 
@@ -35,6 +36,19 @@ class ClientUpdate(Protocol):
     """
 
     def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]: ...
+
+
+def seed_from(stream: torch.Generator) -> int:
+    """The next seed for torch's own generator that a user's stream has."""
+    return int(torch.randint(2**63 - 1, (1,), generator=stream))
+
+
+@contextmanager
+def dropping_from(stream: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Dropout, which draws from torch's own generator and takes no other, draws from a user's stream."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_from(stream))
+        yield
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,16 @@ _ROWS = 20
 _BARS = 100
 # Beyond so many standard errors a row is more than noise.
 _NOISE = 3.0
-# What a row takes beside its bar: "0.85 - 0.90", a count with its margin, a mark and the gaps between them.
-_BESIDE_A_BAR = 42
+# What a row takes beside its bar: "[0.85, 0.90)", a count with its margin, a mark and the gaps between them.
+_BESIDE_A_BAR = 44
 
 
 def accuracy_chart(histogram: ReleasedHistogram, threshold: float | None, width: int) -> Table:
     """One row a twentieth, with its users; the first row takes all those before the first that stands out.
 
-    `threshold` is marked at the row that it lies in, with the side of it that a cohort takes. Fits into `width`
-    columns of at least 60.
+    A row says which of its ends belongs to it: the one that leaves whole bins on the side that a cohort takes.
+    `threshold` is marked, with that side, at the row that it cuts; where it lies between two rows, at the one that
+    the cohort takes. Fits into `width` columns of at least 60.
     """
     edges = [row / _ROWS for row in range(_ROWS + 1)]
     rows = [(low, high, histogram.between(low, high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
@@ -38,11 +39,25 @@ def accuracy_chart(histogram: ReleasedHistogram, threshold: float | None, width:
     table.add_column("users", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for low, high, users in rows:
-        inside = threshold is not None and low <= threshold and (threshold < high or high == threshold == 1)
+        inside = threshold is not None and _marked(low, high, threshold, histogram.right_closed)
         mark = f"{side} {threshold:.4g}" if inside else ""
         count = f"{users.value:,.0f}" if histogram.exact else f"{users.value:,.0f} ± {users.margin:,.0f}"
-        table.add_row(f"{low:.2f} - {high:.2f}", Bar(most, 0, max(0.0, users.value)), count, mark)
+        table.add_row(_says(low, high, histogram.right_closed), Bar(most, 0, max(0.0, users.value)), count, mark)
     return table
+
+
+def _marked(low: float, high: float, threshold: float, above: bool) -> bool:
+    """Whether the threshold is to be marked between `low` and `high`; one that nobody passes, at the last row there."""
+    if above:
+        return low <= threshold < high or threshold == high == 1
+    return low < threshold <= high or threshold == low == 0
+
+
+def _says(low: float, high: float, right_closed: bool) -> str:
+    """A row as an interval; the first and the last take what lies at 0 and 1 as well."""
+    start = "[" if low == 0 or not right_closed else "("
+    end = "]" if high == 1 or right_closed else ")"
+    return f"{start}{low:.2f}, {high:.2f}{end}"
 
 
 def require_png(path: Path) -> None:

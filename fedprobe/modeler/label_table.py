@@ -83,7 +83,7 @@ class LabelTable:
             "images": self.images,
             "labelled": self.labelled,
             "unreadable": self.unreadable,
-            "agreed_with_condition": self.agreed.to_json(),
+            "labelled_as_drawn": self.agreed.to_json(),
             "right": self.right.to_json(),
             "by_label": [{"label": label, "wrong": self.of_label(label).to_json()} for label in self.labels],
             "errors": [
@@ -109,16 +109,15 @@ def label_table(exported: Export, labels: Mapping[str, int | None]) -> LabelTabl
 
     read = [(image, of(labels[image.name])) for image in exported.images if labels.get(image.name) is not None]
     pairs = Counter((label, image.guess) for image, label in read if image.guess is not None)
-    drawn = [(of(image.condition), label) for image, label in read if image.condition is not None]
-    agreed = Rate(sum(condition == label for condition, label in drawn), len(drawn))
+    drawn = [(of(image.drawn_as), label) for image, label in read if image.drawn_as is not None]
+    agreed = Rate(sum(one == label for one, label in drawn), len(drawn))
     unreadable = sum(label is None for label in labels.values())
     return LabelTable(pairs, agreed, len(exported.images), len(labels), unreadable)
 
 
 def agreement(exported: Export) -> Sequence[tuple[int, Rate]]:
     """How often the primary model's guess is the label that an image was drawn for, by label."""
-    guessed = [image for image in exported.images if image.guess is not None and image.condition is not None]
-    conditions = {image.name: image.condition for image in guessed}
-    table = label_table(exported, conditions)
+    guessed = [image for image in exported.images if image.guess is not None and image.drawn_as is not None]
+    table = label_table(exported, {image.name: image.drawn_as for image in guessed})
     wrong = [(label, table.of_label(label)) for label in table.labels]
     return [(label, Rate(rate.count - rate.hits, rate.count)) for label, rate in wrong]

@@ -27,7 +27,7 @@ TABLE, MANIFEST, IMAGES = "labels.csv", "export.json", "images"
 LAYOUTS = ("flat", "folders")
 # What people write who cannot read an image.
 UNREADABLE = "?"
-_COLUMNS = ("file", "condition", "guess", "confidence", "label")
+_COLUMNS = ("file", "drawn_as", "guess", "confidence", "label")
 
 
 class LabelError(FedprobeError):
@@ -40,12 +40,12 @@ class LabelError(FedprobeError):
 class Exported:
     """One image: its `file` in the folder, the label that it was drawn for, and the primary model's guess.
 
-    `condition` None where the generator has no labels; `guess` and `confidence`, a probability, without a primary
+    `drawn_as` None where the generator has no labels; `guess` and `confidence`, a probability, without a primary
     model.
     """
 
     file: str
-    condition: int | None
+    drawn_as: int | None
     guess: int | None = None
     confidence: float | None = None
 
@@ -134,7 +134,7 @@ def _write_table(path: Path, images: Sequence[Exported]) -> None:
         table.writerow(_COLUMNS)
         for one in images:
             confidence = None if one.confidence is None else f"{one.confidence:.4f}"
-            table.writerow([one.file, one.condition, one.guess, confidence, None])
+            table.writerow([one.file, one.drawn_as, one.guess, confidence, None])
 
 
 def require_guesses(sampler: ImageSampler, primary: Classifier) -> None:
@@ -158,10 +158,11 @@ def read_export(folder: Path) -> Export:
 
 
 def _exported(value: dict) -> Exported:
-    one = Exported(**value)
+    # What it was called at first.
+    one = Exported(**{"drawn_as" if name == "condition" else name: value[name] for name in value})
     if type(one.file) is not str:
         raise ValueError("no name of a file")
-    return replace(one, condition=_kept(one.condition, int), guess=_kept(one.guess, int))
+    return replace(one, drawn_as=_kept(one.drawn_as, int), guess=_kept(one.guess, int))
 
 
 def _kept(value: object, kind: type) -> object:

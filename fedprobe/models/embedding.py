@@ -12,7 +12,7 @@ Everything here is a public constant or follows from a public number: nothing is
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -169,28 +169,22 @@ class EmbeddingConfig:
         place = torch.argsort(frequency + 1e-6 * j.flatten(), stable=True)[: self.coefficients]
         return frequency[place].float(), place
 
-    @cached_property
+    @property
     def prior(self) -> Prior:
         """What coordinates are like as long as nothing is known: those of pen strokes, made of nobody's data."""
-        members = self.coordinates_of(pen_strokes(_PRIOR_IMAGES, self.height, self.width))[1].double() * self.emphasis
-        covariance = torch.cov(members.T)
-        spread = covariance.clone()
-        spread[0, 0] = (_PRIOR_GREYNESS * _FRAME_SCALE[0] * self.emphasis[0]) ** 2
-        return Prior(members, members.mean(0), covariance, spread)
+        return _prior_of(self)
 
     def coordinates_of(self, images_nCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each image is light strokes on dark [n] (bool), and its coordinates [n, D]; images in [0, 1]."""
-        # A few at a time, so that a user of very many images takes no more memory than others.
-        batches = [self._coordinates_of(batch) for batch in images_nCHW.split(_AT_ONCE)]
-        return torch.cat([dark for dark, _ in batches]), torch.cat([coordinates for _, coordinates in batches])
+        batches = [strokes_of(batch) for batch in images_nCHW.split(_AT_ONCE)]
+        return torch.cat([dark for dark, _, _ in batches]), torch.cat([self._coordinates_of(*one) for one in batches])
 
-    def _coordinates_of(self, images_nCHW: Tensor) -> tuple[Tensor, Tensor]:
-        dark, background, strokes = strokes_of(images_nCHW)
+    def _coordinates_of(self, dark: Tensor, background: Tensor, strokes: Tensor) -> Tensor:
         greyness = torch.where(dark, background, 1 - background)
         frame_n6 = torch.cat([greyness[:, None], _pose(strokes.mean(1).abs())], dim=1)
         canonical = _warped(strokes, frame_n6[:, 1:], to_canonical=True)
         coefficients = canonical.flatten(1) @ self.basis.to(canonical.device).T
-        return dark, torch.cat([frame_n6 * frame_n6.new_tensor(_FRAME_SCALE), coefficients], dim=1)
+        return torch.cat([frame_n6 * frame_n6.new_tensor(_FRAME_SCALE), coefficients], dim=1)
 
     def images_of(self, dark_n: Tensor, coordinates_nD: Tensor) -> Tensor:
         """Images [n, C, H, W] in [0, 1] of these polarities and coordinates, as far as such images go: the map back."""
@@ -210,11 +204,15 @@ class EmbeddingConfig:
 
     def features(self, images_nCHW: Tensor) -> Features:
         """What `vector` needs to know of each image (float64)."""
-        dark, coordinates = self.coordinates_of(images_nCHW)
-        details = None
-        if self.details:
-            details = torch.cat([self.detailed.of(*strokes_of(batch)) for batch in images_nCHW.split(_AT_ONCE)])
-        return Features(dark, coordinates.double() * self.emphasis.to(coordinates.device), details)
+        emphasis = self.emphasis.to(images_nCHW.device)
+        batches = []
+        # A few at a time, so that a user of very many images takes no more memory than others.
+        for images in images_nCHW.split(_AT_ONCE):
+            seen = strokes_of(images)
+            details = self.detailed.of(*seen) if self.details else None
+            batches.append((seen[0], self._coordinates_of(*seen).double() * emphasis, details))
+        dark, coordinates, details = zip(*batches, strict=True)
+        return Features(torch.cat(dark), torch.cat(coordinates), torch.cat(details) if self.details else None)
 
     def vector(self, features: Features, labels_n: Tensor | None) -> Tensor:
         """`embed` of images with these features."""
@@ -240,6 +238,17 @@ class EmbeddingConfig:
         upper = torch.zeros(self.coordinates, self.coordinates, dtype=vector.dtype)
         upper[row, column] = vector / torch.where(row == column, 1.0, math.sqrt(2)).double()
         return upper + upper.triu(1).T
+
+
+@cache
+def _prior_of(config: EmbeddingConfig) -> Prior:
+    """Made once for all runs of one feature map: a comparison has two or more of them."""
+    strokes = pen_strokes(_PRIOR_IMAGES, config.height, config.width)
+    members = config.coordinates_of(strokes)[1].double() * config.emphasis
+    covariance = torch.cov(members.T)
+    spread = covariance.clone()
+    spread[0, 0] = (_PRIOR_GREYNESS * _FRAME_SCALE[0] * config.emphasis[0]) ** 2
+    return Prior(members, members.mean(0), covariance, spread)
 
 
 def strokes_of(images_nCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -270,7 +279,7 @@ def _pose(ink_nHW: Tensor) -> Tensor:
     center_x, center_y = ink_nHW.sum(1) @ x / total, ink_nHW.sum(2) @ y / total
     variance_x = ink_nHW.sum(1) @ x.square() / total - center_x.square()
     variance_y = (ink_nHW.sum(2) @ y.square() / total - center_y.square()).clamp(min=1e-3)
-    covariance = torch.einsum("nyx,y,x->n", ink_nHW, y, x) / total - center_x * center_y
+    covariance = ink_nHW @ x @ y / total - center_x * center_y
     slant = (covariance / variance_y).clamp(_FRAME_LOWEST[3], _FRAME_HIGHEST[3])
     width = ((variance_x - slant.square() * variance_y).clamp(min=3e-4).sqrt() / _USUAL_SIZE[0]).log()
     height = (variance_y.sqrt() / _USUAL_SIZE[1]).log()

@@ -71,7 +71,7 @@ class Details:
     def _power(self, strokes_nCHW: Tensor) -> Tensor:
         """The energy of each band in each direction [n, bands * directions]."""
         rows, columns = (cosines(size).to(strokes_nCHW.device) for size in (self.height, self.width))
-        transform = torch.einsum("iy,nyx,jx->nij", rows, strokes_nCHW.mean(1), columns)
+        transform = rows @ strokes_nCHW.mean(1) @ columns.T
         return transform.square().flatten(1) @ self._band_of.to(strokes_nCHW.device)
 
     @cached_property

@@ -23,8 +23,9 @@ _SCORED_AT_ONCE = 1024
 class LanguageConfig:
     """The size of a CIFG language model over `symbols` symbols.
 
-    `tied`: the output takes the embedding's weights, so `projection` must be `embedding`. Raises ValueError for sizes
-    that make no model.
+    `tied`: the output takes the embedding's weights, so `projection` must be `embedding`. `dropout`: the share of what
+    the embedding and each layer give that is left out in training, and nowhere else (Zaremba et al. 2014: what recurs
+    is not dropped). Raises ValueError for sizes that make no model.
     """
 
     symbols: int
@@ -34,10 +35,13 @@ class LanguageConfig:
     layers: int
     peepholes: bool
     tied: bool
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.symbols, self.embedding, self.hidden, self.projection, self.layers) < 1:
             raise ValueError("every size of a language model must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("a language model's dropout is at least 0 and below 1")
         if self.tied and self.projection != self.embedding:
             raise ValueError("a tied output needs a projection of the embedding's size")
 
@@ -92,10 +96,13 @@ class LanguageModel(nn.Module):
 
     def _outputs(self, symbols_BT: Tensor) -> Tensor:
         """What the last layer makes of each symbol [T, B, P]."""
-        x_TBE = self.embedding(symbols_BT.T)
+        x_TBE = self._dropped(self.embedding(symbols_BT.T))
         for layer in self.layers:
-            x_TBE = layer(x_TBE)
+            x_TBE = self._dropped(layer(x_TBE))
         return x_TBE
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
 
     def _logits(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.embedding.weight if self.output is None else self.output, self.output_bias)

@@ -42,6 +42,12 @@ class PublicModel:
         """The log density that only this share of public examples lies below."""
         return float(np.interp(share, np.linspace(0, 1, len(self.quantiles)), self.quantiles))
 
+    def share_of(self, threshold: float) -> float:
+        """The share that has this `threshold`, in as few digits as say it."""
+        share = float(np.interp(threshold, self.quantiles, np.linspace(0, 1, len(self.quantiles))))
+        rounded = (round(share, digits) for digits in range(1, 17))
+        return next((one for one in rounded if self.threshold(one) == threshold), share)
+
 
 def quantiles_of(log_densities: np.ndarray) -> list[float]:
     """What a `PublicModel` keeps of the log densities of held-out public examples."""

@@ -96,9 +96,18 @@ class CohortRule:
         """The rule as a JSON object without the fields it does not use."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    @property
+    def heading(self) -> str:
+        """The rule above a column of figures: its name, and whom it is narrowed to."""
+        return self.criterion + self._narrowed
+
     def says(self) -> str:
         """The rule in one line for a person."""
-        return self._says() + ("" if self.where is None else f", where {self.where}")
+        return self._says() + self._narrowed
+
+    @property
+    def _narrowed(self) -> str:
+        return "" if self.where is None else f", where {self.where}"
 
     def _says(self) -> str:
         match self.criterion:

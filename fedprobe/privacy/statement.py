@@ -1,6 +1,8 @@
 """An epsilon with everything that must be said beside it, as JSON and in words."""
 
 import math
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,9 @@ from fedprobe.privacy.wording import (
     MEANINGFUL_EPSILON,
     figure,
     ledger_line,
+    ledger_total,
     meaning,
+    meaning_in_short,
     rounds_of_kind,
     takes_part,
     threshold_share,
@@ -21,6 +25,11 @@ __all__ = ["MEANINGFUL_EPSILON", "TRUST", "PrivacyStatement", "compose", "defaul
 TRUST = (
     "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
     "towards a party that sees those there is no epsilon"
+)
+_INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
+_NO_BOUND = (
+    "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
+    "of a fixed size do not earn the figure, and these rounds are counted by --accountant auto."
 )
 
 
@@ -102,18 +111,9 @@ class PrivacyStatement:
         said += [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts] or [self._plan()]
         if self.composition:
             said.append(self.composition)
-        population = max(part.population or 0 for part in self.parts or [self])
-        if population and self.delta > default_delta(population):
-            said.append(
-                f"delta x population = {self.delta * population:.2g}: at 1, publishing one random user whole "
-                "would be within the bound"
-            )
+        said += self._large_delta()
         if not self.valid:
-            return [
-                *said,
-                "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
-                "of a fixed size do not earn the figure, and these rounds are counted by --accountant auto.",
-            ]
+            return [*said, _NO_BOUND]
         said.append(self.sentence())
         said.append(f"It holds {TRUST}.")
         if self.conditional_on:
@@ -130,19 +130,66 @@ class PrivacyStatement:
         said.append(f"Not covered: timing, traffic, file sizes, drop-out patterns. {others}")
         return said
 
+    def brief(self) -> list[str]:
+        """The statement beside a result, in some six lines of 80 columns: all that bounds, nothing that explains.
+
+        `lines` holds the whole; runs have it in their cards.
+        """
+        said = [self.lines()[0]]
+        if self.composition:
+            said.append(self.composition.replace(_INDICATIVE, "; indicative"))
+        else:
+            said.append(f"{self._takes_part()}; {self._rounds()}")
+        said += self._large_delta()
+        if not self.valid:
+            return [*said, _NO_BOUND]
+        said.append(meaning_in_short(self.bound.value, self.delta))
+        if self.conditional_on:
+            said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
+        rest = ["a simulation"] * self.simulation + ([] if self.ledger is None else [ledger_total(self.ledger)])
+        whole = f"fedprobe privacy {shlex.join(self.runs)}" if self.runs else "--verbose"
+        return [*said, "; ".join([*rest, f"in full: {whole}"])]
+
+    def line(self) -> str:
+        """The figure alone, in one line with what must never be left out beside it."""
+        said = [f"{figure(self.bound.value)}   (delta {self.delta:.3g})"]
+        if not self.valid:
+            said.append("no bound: the paper's arithmetic")
+        elif self.bound.value > MEANINGFUL_EPSILON:
+            infinite = math.isinf(self.bound.value)
+            said.append("no guarantee: no noise" if infinite else "not a meaningful protection by itself")
+        if self.conditional_on:
+            said.append(f"conditional on the {self.conditional_on}")
+        return "   ".join(said)
+
     def sentence(self) -> str:
         """What the bound means, in words."""
         what = "these runs publish" if len(self.runs) > 1 else "this run publishes"
         return meaning(self.bound.value, self.delta, what)
 
     def _plan(self) -> str:
-        opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
-        rounds = "1 round" if self.rounds_planned == 1 else f"{self.rounds_planned} rounds"
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
-            f"{rounds} planned{opened}; noise multiplier {self.noise_multiplier:g}"
+            f"{self._rounds()}; noise multiplier {self.noise_multiplier:g}"
             f"{threshold_share(self.threshold_delta)}"
         )
+
+    def _takes_part(self) -> str:
+        """Who takes part in a round, without how that is counted, and of how many."""
+        who = re.split("[;:]", takes_part(self.participation, self.events[0], self.users_per_round))[0]
+        return who if self.population is None else f"{who} (population {self.population:,})"
+
+    def _rounds(self) -> str:
+        opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"
+        return f"{'1 round' if self.rounds_planned == 1 else f'{self.rounds_planned} rounds'} planned{opened}"
+
+    def _large_delta(self) -> list[str]:
+        """What to say of a delta that is large for its population, if it is."""
+        population = max(part.population or 0 for part in self.parts or [self])
+        if not population or self.delta <= default_delta(population):
+            return []
+        within = "at 1, publishing one random user whole would be within the bound"
+        return [f"delta x population = {self.delta * population:.2g}: {within}"]
 
     def _method(self) -> str:
         if not self.valid:
@@ -224,7 +271,7 @@ def compose(
         how = f"for all {len(runs)} runs together: one person may be in each of their cohorts, so they add up"
     indicative = not exclusive and not planned_together
     if indicative:
-        how += "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
+        how += _INDICATIVE
     participations = {statement.participation for statement in statements}
     multipliers = {statement.noise_multiplier for statement in statements}
     return PrivacyStatement(

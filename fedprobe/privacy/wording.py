@@ -38,6 +38,22 @@ def meaning(epsilon: float, delta: float, what: str) -> str:
     )
 
 
+def meaning_in_short(epsilon: float, delta: float) -> str:
+    """What `meaning` says, in two lines at most; that an epsilon is no protection is said as there."""
+    if math.isinf(epsilon):
+        return meaning(epsilon, delta, "it publishes")
+    if epsilon > MEANINGFUL_EPSILON:
+        return (
+            f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the odds that a given "
+            f"person took part may change by a factor of {_factor(epsilon)}."
+        )
+    factor = "1" if epsilon == 0 else _factor(epsilon)
+    return (
+        f"Towards whoever receives the run, the odds that a person took part rise at most {factor}-fold, but for a "
+        f"chance of {_chance(delta)}."
+    )
+
+
 def takes_part(participation: str, event: SampledGaussian, users_per_round: int | None) -> str:
     """Who takes part in a round, and as what that is counted."""
     if participation == "fixed":
@@ -74,10 +90,16 @@ def rounds_of_kind(participation: str) -> str:
 
 def ledger_line(ledger: dict) -> str:
     """What a ledger's totals say; `before`, where it is there, is what had been spent before this plan."""
+    limit = ", no budget set" if ledger.get("budget") is None else ""
+    return f"{ledger_total(ledger)}{limit}, {ledger['rule']}"
+
+
+def ledger_total(ledger: dict) -> str:
+    """What is spent of what, without the rule that it is counted by."""
     spent, before, budget = (ledger.get(name) for name in ("spent", "before", "budget"))
     so_far = _spent(spent) if before is None else f"{_spent(before)} -> {_spent(spent)}"
-    limit = "spent, no budget set" if budget is None else f"of {figure(budget['epsilon'])}"
-    return f"ledger {so_far} {limit}, {ledger['rule']}"
+    limit = "spent" if budget is None else f"of {figure(budget['epsilon'])}"
+    return f"ledger {so_far} {limit}"
 
 
 def _spent(total: dict) -> str:
@@ -86,7 +108,7 @@ def _spent(total: dict) -> str:
 
 
 def _factor(value: float) -> str:
-    if value > 200:
+    if value > 20:
         return f"e^{figure(value)}"
     factor = math.exp(value)
     return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"

@@ -236,12 +236,14 @@ def train_declared(
     workers: int | None = None,
     checkpoint_every: int = 50,
     on_round: Callable[[int, Any], None] = lambda round, state: None,
+    on_users: Callable[[int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Any, int]:
     """Train as declared, `update` running beside the data; return the last state and the last round.
 
     `member_keys()` stands for the cohort's `members`, asked for only where there is no noise; `workers` None is one a
-    core, or 1 where the device is not a CPU. In a job of several ranks that this process is the first of, they are
+    core, or 1 where the device is not a CPU. `on_users` is told within a round how many users are done, of a simulation
+    and where no other ranks have some of them. In a job of several ranks that this process is the first of, they are
     dealt the users instead.
     """
     plan = Plan(
@@ -255,7 +257,8 @@ def train_declared(
     releases = releases_of(ledger, run.run_id)
     workers = workers or (None if declaration.device == "cpu" else 1)
     # Workers are forked first: neither the lock nor the ledger's connection may be shared with them.
-    at_work = distributed_engine(update) if joined() else local_engine(update, workers)
+    told = on_users if declaration.simulation else None
+    at_work = distributed_engine(update) if joined() else local_engine(update, workers, told)
     with at_work as engine, run.locked(), ledger.rounds_of(run.run_id) as rounds:
         return train(
             declaration.algorithm,

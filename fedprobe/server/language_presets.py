@@ -17,8 +17,8 @@ class LanguageTraining:
     A sequence is a sentence of words, or a word of bytes; `server_momentum` is Nesterov's momentum, or Adam's first
     beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds;
     `server_weight_decay` is that of `Optimizer` (0: none); samples are drawn from the model's exponential average with
-    decay `model_average` (0: none). The paper has none of the three. `symbols_per_user` caps what a user trains on in a
-    round, end symbols included.
+    decay `model_average` (0: none); `dropout` is that of `LanguageConfig`. The paper has none of the four.
+    `symbols_per_user` caps what a user trains on in a round, end symbols included.
     """
 
     embedding: int
@@ -43,13 +43,14 @@ class LanguageTraining:
     server_schedule: str
     server_weight_decay: float
     model_average: float
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         at_least_one = (
             *("embedding", "hidden", "projection", "layers", "users_per_round", "rounds"),
             *("local_batch_size", "local_epochs", "sequences_per_user", "sequence_length"),
         )
-        require_in_range(self, at_least_one, below_one=("server_momentum", "model_average"))
+        require_in_range(self, at_least_one, below_one=("server_momentum", "model_average", "dropout"))
         if self.symbols_per_user <= self.sequence_length:
             raise ValueError("--symbols-per-user must be above --sequence-length, to hold one whole sequence")
         if self.server_schedule not in SCHEDULES:
@@ -61,9 +62,8 @@ class LanguageTraining:
 
     def networks(self, symbols: int) -> LanguageConfig:
         """The model over `symbols` symbols."""
-        return LanguageConfig(
-            symbols, self.embedding, self.hidden, self.projection, self.layers, self.peepholes, self.tied
-        )
+        sizes = self.embedding, self.hidden, self.projection, self.layers
+        return LanguageConfig(symbols, *sizes, self.peepholes, self.tied, self.dropout)
 
     def algorithm(self, config: LanguageConfig, seed: int, device: str) -> DpFedAvg:
         """Algorithm 2 with these hyperparameters."""

@@ -289,7 +289,9 @@ def test_an_error_is_one_json_object_on_stderr(fedprobe, copied, error):
 
 def test_quiet_leaves_stderr_to_errors_and_stdout_to_results(fedprobe, copied, tiny):
     done = fedprobe("train-gan", "shards", *tiny, "--quiet")
-    assert (done.code, done.err) == (0, "") and "epsilon" in done.out
+    (line,) = [line for line in done.out.splitlines() if line.startswith("epsilon ")]
+    after = done.out.splitlines()[done.out.splitlines().index(line) + 1]
+    assert (done.code, done.err) == (0, "") and "no guarantee" in line and after.startswith("done ")
     done = fedprobe("select", "shards", "--cohort", "low-accuracy", "--primary", "primary", "--json", "--quiet")
     assert (done.code, done.err) == (0, "") and done.json["count"] == 4
 

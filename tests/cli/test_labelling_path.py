@@ -51,7 +51,7 @@ def test_without_labels_or_a_primary_model_it_is_images_and_a_blank_table(fedpro
     done = fedprobe("export", "runs/plain", "-n", 5, "-o", "out", "--json")
     assert done.json["count"] == 5 and done.json["labels"] == [] and "agreement" not in done.json
     rows = list(csv.DictReader((run / "out/labels.csv").open()))
-    assert {(row["condition"], row["guess"], row["confidence"], row["label"]) for row in rows} == {("", "", "", "")}
+    assert {(row["drawn_as"], row["guess"], row["confidence"], row["label"]) for row in rows} == {("", "", "", "")}
     back = fedprobe("data", "import", "out", "--labels", "out/labels.csv")
     assert back.code == 0 and "no guesses" in back.out and "column `label`" in back.err
 
@@ -60,7 +60,7 @@ def test_folders_are_labels(fedprobe, run):
     asked = ["export", "runs/labels", "-n", 3, "--label", 1, "--primary", "primary", "--layout", "folders", "-o", "out"]
     assert fedprobe(*asked).code == 0
     found = fedprobe("data", "import", "out", "--labels", "out/images", "--json").json
-    assert found["agreed_with_condition"]["value"] == 1 and found["labelled"] == 3
+    assert found["labelled_as_drawn"]["value"] == 1 and found["labelled"] == 3
 
 
 @pytest.mark.parametrize(

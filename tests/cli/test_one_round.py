@@ -152,7 +152,7 @@ def test_how_long_private_data_took_is_not_said(fedprobe, private):
     assert done.json["seconds"] is None and done.json["rounds_per_second"] is None
     spoken = fedprobe("train-gan", "data", "--cohort", "low.json", "--method", "one-round", "--target-epsilon", "1")
     assert spoken.code == 0 and "training 1/1 rounds" in spoken.err
-    assert not re.search(r"\d s\b|rounds/s", spoken.out + spoken.err)
+    assert not re.search(r"\d s\b|rounds/s|releasing|users/s", spoken.out + spoken.err)
 
 
 def test_a_release_that_is_applied_again_was_opened_once(fedprobe, private, tmp_path):
@@ -182,6 +182,14 @@ def test_generators_with_classes_are_asked_by_label(fedprobe, copied):
     assert beyond.code == 2 and "labels from 0 to 1" in beyond.line
     without = fedprobe("sample", "runs/low", "--label", 0)
     assert without.code == 2 and "--classes" in without.line
+
+
+def test_a_release_of_many_users_says_how_far_it_is_in_a_simulation_alone(fedprobe, copied):
+    release = ["--method", "one-round", "--noise-multiplier", "0", "--workers", "1"]
+    done = fedprobe("train-gan", "shards", *release, "-o", "runs/all")
+    (line,) = [line for line in done.err.splitlines() if "releasing" in line]
+    assert "releasing 12/12 users, " in line and "users/s" in line
+    assert "training" not in done.err
 
 
 def test_labels_beyond_the_classes_are_a_fault_in_a_simulation(fedprobe, copied):

@@ -330,7 +330,7 @@ def test_counts_by_example_are_those_of_table_12(fedprobe, mixed, primary, patch
 def test_the_figure_is_shown_and_drawn(tmp_path, fedprobe, mixed, primary):
     done = fedprobe("select", "data", *LOW, primary, "--below", "0.8", "--plot", "pictures/accuracy.png")
     assert done.code == 0, done.err
-    rows = [line for line in done.out.splitlines() if re.match(r"0\.\d\d - [01]\.\d\d", line)]
+    rows = [line for line in done.out.splitlines() if re.match(r"[\[(]0\.\d\d, [01]\.\d\d[\])]", line)]
     assert sum(int(row.removesuffix("< 0.8").split()[-1]) for row in rows) == 40
     assert sum("< 0.8" in row for row in rows) == 1
     assert all(len(line) <= 80 for line in done.out.splitlines())

@@ -2,13 +2,15 @@
 
 import json
 import os
+import shlex
 
 import h5py
 import numpy as np
 import pytest
 from h5py import h5a, h5s, h5t
 
-from fedprobe.clients.cohorts import cell_of, decide_cohort
+from fedprobe.clients.cohort_files import cell_of
+from fedprobe.clients.cohorts import decide_cohort
 from fedprobe.clients.data.shards import open_dataset
 from fedprobe.privacy.entries import Entry, together
 from fedprobe.privacy.rules import rule
@@ -93,6 +95,17 @@ def test_words_of_users_who_match(fedprobe, copied_text, tiny_text):
     assert done.code == 0, done.err
 
 
+def test_a_comparison_says_whom_each_cohort_was_narrowed_to(fedprobe, copied):
+    for run, version in zip(("low", "high"), VERSIONS, strict=True):
+        config = json.loads((copied / "runs" / run / "config.json").read_text())
+        config["cohort"]["rule"]["where"] = f"v == '{version}'"
+        (copied / "runs" / run / "config.json").write_text(json.dumps(config))
+    done = fedprobe("compare", "runs/low", "runs/high", "-n", 60, "-o", "p.png", COLUMNS="200")
+    assert done.code == 0, done.err
+    for version in VERSIONS:
+        assert f"where v == '{version}'" in done.out
+
+
 def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fedprobe, private):
     each = ["--where-each", "version in ('2.0', '2.1', 'never')"]
     value = fedprobe("select", "data", *each, "-o", "slices", "--json").json
@@ -109,6 +122,38 @@ def test_each_value_is_a_cohort_and_all_of_them_cost_what_one_does(tmp_path, fed
     together = fedprobe("privacy", *runs, "--json").json
     assert 1.4 < together["epsilon"] <= 1.5
     assert fedprobe("train-gan", "data", "--target-epsilon", 1.5, *ONCE, "-o", "everybody").code == 4
+
+
+@pytest.mark.parametrize("cohort", ["random", "low-accuracy", "correct"])
+def test_slices_that_are_named_on_the_fly_cost_what_one_does_too(fedprobe, private, primary, cohort):
+    paid = ["--cohort", cohort, "--primary", primary, "--target-epsilon", 1.5, *ONCE]
+    paid += ["--min-examples", 1] if cohort == "correct" else []
+
+    def train(version: str, *more: str):
+        return fedprobe("train-gan", "data", *paid, "--where", f"version == '{version}'", *more)
+
+    assert fedprobe("select", "data", "--cohort", cohort, "--primary", primary, "--where", "age < 99").code == 0
+    for version in VERSIONS:
+        after = train(version, "--dry-run", "--json").json["ledger"]["after"]["epsilon"]
+        done = train(version, "-o", version)
+        assert done.code == 0, done.err
+        # What was said before is what was charged.
+        assert fedprobe("ledger", "data", "--json").json["spent"]["epsilon"] == pytest.approx(after)
+    assert after <= 1.5
+    # The same users again, or who may be any of them, do not fit any more.
+    assert train(VERSIONS[0], "-o", "again").code == 4
+    assert fedprobe("train-gan", "data", *paid, "--where", "age < 99", "-o", "young").code == 4
+
+
+def test_the_command_that_is_named_next_goes_on_with_the_same_shards(fedprobe, shards):
+    where = ["--record", "the record"]
+    assert fedprobe("init", "data", "--kind", "simulation", *where).code == 0
+    (shards.parents[1] / "fedprobe.toml").unlink()
+    made = fedprobe("select", "data", *where, "--where-each", "version in ('2.0',)", "-o", "some slices")
+    (said,) = [line for line in made.err.splitlines() if "next, for each: " in line]
+    command = shlex.split(said.partition("next, for each: fedprobe ")[2])
+    done = fedprobe(*command, "--workers", 1, "--dry-run")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("unnoticed", [False, True])

@@ -1,6 +1,7 @@
 """`train-charlm --method one-round` from shards to comparison: released, shown, planned, charged, refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +90,18 @@ def test_the_bug_is_found_in_one_release(simulated, fedprobe):
     assert value["two_sample"] is None
     assert value["risen_words"][0]["word"] == "this patch"
     assert fedprobe("compare", "before", "before", "--json").json["findings"] == []
+
+
+def test_a_comparison_of_words_says_whom_a_cohort_was_narrowed_to(simulated, fedprobe):
+    assert fedprobe(*ONCE, "--noise-multiplier", 0.5, "-o", "all").code == 0
+    shutil.copytree(simulated / "all", simulated / "some")
+    config = json.loads((simulated / "some/config.json").read_text())
+    config["cohort"]["rule"]["where"] = "v == '2.1'"
+    (simulated / "some/config.json").write_text(json.dumps(config))
+    done = fedprobe("compare", "all", "some")
+    assert done.code == 0, done.err
+    (said,) = [line for line in done.out.splitlines() if line.startswith("cohort ")]
+    assert said.split(maxsplit=1)[1] == "some: oov-words, where v == '2.1'"
 
 
 def test_given_words_are_looked_up(simulated, fedprobe):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprobe.clients import measuring
-from fedprobe.clients.cohorts import decide_cohort, read_cohort, released_count, require_decidable, write_cohort
+from fedprobe.clients.cohort_files import read_cohort, released_count, write_cohort
+from fedprobe.clients.cohorts import decide_cohort, require_decidable
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.clients.measuring import Measurement, sound_users
 from fedprobe.clients.selection import Members, accuracy_histogram, membership_histogram

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fedprobe.clients.cohorts import decide_cohort, read_cohort, write_cohort
+from fedprobe.clients.cohort_files import read_cohort, write_cohort
+from fedprobe.clients.cohorts import decide_cohort
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.errors import RequestError
 from fedprobe.models.primary import load_primary, save_primary

@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fedprobe.clients import language_update
 from fedprobe.clients.data.shards import open_dataset
 from fedprobe.clients.language_update import LanguageModelUpdate, padded
 from fedprobe.clients.selection import Members
@@ -152,6 +153,30 @@ def test_two_users_with_the_same_text_train_on_keys_of_their_own(update_of, user
         np.array_equal(update(public[WORDS], [0], round), update(public[WORDS], [1], round)) for round in range(1, 6)
     ]
     assert not all(same)
+
+
+@BOTH
+def test_dropout_draws_from_the_users_own_key(updates, public, codec):
+    update = replace(updates[codec], config=replace(CONFIGS[codec], dropout=0.5))
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    together = update(public[codec], range(USERS), round=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    alone = [update(public[codec], [member], round=1) for member in reversed(range(USERS))]
+    assert np.array_equal(together, np.sum(alone, axis=0, dtype=np.int64))
+    assert not np.array_equal(together, updates[codec](public[codec], range(USERS), round=1))
+
+
+def test_dropout_is_drawn_anew_for_each_round_and_user_and_never_for_all_at_once(update_of, public, monkeypatch):
+    """One sentence each, the same one: nothing else is left to differ."""
+    update = update_of({"one": ["the oak is"], "other": ["the oak is"]})
+    update = replace(update, config=replace(update.config, dropout=0.5))
+    one, other, later = (update(public[WORDS], [member], round) for member, round in ((0, 1), (1, 1), (0, 2)))
+    assert not np.array_equal(one, other) and not np.array_equal(one, later)
+    # As on an accelerator, where users without dropout are trained together.
+    monkeypatch.setattr(language_update, "stacks", lambda device: True)
+    assert np.array_equal(update(public[WORDS], [0, 1], 1), one + other)
 
 
 @BOTH

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprobe.clients.cohorts import decide_cohort, read_cohort, vocabulary_known, write_cohort
+from fedprobe.clients.cohort_files import read_cohort, write_cohort
+from fedprobe.clients.cohorts import decide_cohort, vocabulary_known
 from fedprobe.clients.data.shards import DataError, TextError, open_dataset
 from fedprobe.clients.data.vocabulary import count_shards
 from fedprobe.clients.measuring import count_oov

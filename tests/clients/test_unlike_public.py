@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fedprobe.clients.cohorts import decide_cohort, read_cohort, require_decidable, write_cohort
+from fedprobe.clients.cohort_files import read_cohort, write_cohort
+from fedprobe.clients.cohorts import decide_cohort, require_decidable
 from fedprobe.clients.data.shards import DataError, open_dataset
 from fedprobe.clients.density import fit_images, log_densities
 from fedprobe.clients.measuring import measure_density

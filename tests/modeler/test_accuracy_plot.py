@@ -1,6 +1,7 @@
 """The histogram of user accuracies, as a table of bars and as PNG."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_rows_and_bars_by_hand():
     """Four users at 0.61, two at 0.93, one at 1: the empty rows below are one, and 0.55 to 0.60 is in it."""
     header, *rows = printed(histogram([0.61] * 4 + [0.93] * 2 + [1.0]), 0.93)
     assert header.split() == ["accuracy", "users"]
-    assert [(row.split()[0], row.split()[2]) for row in (rows[0], rows[-1])] == [("0.00", "0.60"), ("0.95", "1.00")]
+    assert rows[0].startswith("[0.00, 0.60)") and rows[-1].startswith("[0.95, 1.00]")
     assert len(rows) == 1 + 8
     bars = [row.count("█") for row in rows]
     full = bars[1]
@@ -47,10 +48,30 @@ def test_a_cohort_above_is_marked_as_such():
     assert [row for row in rows if "> 0.9" in row] and not [row for row in rows if "<" in row]
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.882, 1.0])
-def test_every_threshold_is_marked_once(threshold):
-    rows = printed(histogram(np.arange(101) / 100), threshold)
-    assert sum("<" in row for row in rows) == 1
+@pytest.mark.parametrize("right_closed", [False, True])
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.5, 0.882, 0.95, 1.0])
+def test_every_threshold_is_marked_once_at_the_last_row_with_somebody_on_its_side(threshold, right_closed):
+    values = np.arange(101) / 100
+    rows = printed(histogram(values, right_closed=right_closed), threshold)[1:]
+    (marked,) = [row for row in rows if ("> " if right_closed else "< ") in row]
+    chosen = values > threshold if right_closed else values < threshold
+    if not chosen.any():
+        return
+    nearest = values[chosen].min() if right_closed else values[chosen].max()
+    low, high = (float(end) for end in re.findall(r"\d\.\d\d", marked)[:2])
+    assert low <= nearest <= high
+    inside = (low < nearest or marked[0] == "[") and (nearest < high or marked[11] == "]")
+    assert inside
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30), st.booleans())
+def test_a_row_counts_those_whom_it_says(twentieths, right_closed):
+    values = np.array(twentieths) / 20
+    for row in printed(histogram(values, right_closed=right_closed))[1:]:
+        low, high = (float(end) for end in re.findall(r"\d\.\d\d", row)[:2])
+        inside = (values > low) & (values < high)
+        inside |= (values == low) * (row[0] == "[") | (values == high) * (row[11] == "]")
+        assert int(row.split()[-1]) == inside.sum()
 
 
 def test_noised_counts_show_how_sure_they_are():
@@ -58,7 +79,7 @@ def test_noised_counts_show_how_sure_they_are():
     rows = printed(histogram([0.9] * 500, noise))
     # 1.96 standard errors of 4 times the root of 90 bins in a row, of 5, and of 6 with the bin at 1.
     assert [row.split("  ")[-1].strip() for row in (rows[1], rows[-1])] == ["0 ± 74", "0 ± 19"]
-    assert rows[2].startswith("0.90") and rows[2].endswith("500 ± 18")
+    assert rows[2].startswith("[0.90") and rows[2].endswith("500 ± 18")
     assert "±" not in "".join(printed(histogram([0.9] * 500)))
 
 

@@ -64,7 +64,7 @@ def test_the_folder_holds_the_samples_and_the_table_tells_of_them(tmp_path, samp
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [image.file for image in made.images]
     assert {row["label"] for row in rows} == {""}
-    assert [int(row["condition"]) for row in rows] == [label for label in range(CLASSES) for _ in range(COUNT)]
+    assert [int(row["drawn_as"]) for row in rows] == [label for label in range(CLASSES) for _ in range(COUNT)]
     for number, row in enumerate(rows):
         pixels = np.asarray(Image.open(tmp_path / "out" / row["file"]))
         label = number // COUNT
@@ -116,7 +116,7 @@ def test_a_primary_model_of_other_images_is_refused(sampler):
 
 
 def exported(guesses: list[tuple[int, int]], labels: int = CLASSES, merged: bool = False) -> Export:
-    """An export of images with these (condition, guess)."""
+    """An export of images with these (drawn_as, guess)."""
     images = [Exported(f"images/{number}-feed.png", *pair, 0.9) for number, pair in enumerate(guesses)]
     return Export(images, labels, "run", "primary", merged)
 
@@ -177,13 +177,13 @@ few = st.integers(0, CLASSES - 1)
 
 @given(st.lists(st.tuples(few, few, st.none() | few), max_size=30))
 def test_the_table_counts_every_readable_image_once(rows):
-    one = exported([(condition, guess) for condition, guess, _ in rows])
+    one = exported([(drawn_as, guess) for drawn_as, guess, _ in rows])
     labels = {image.name: label for image, (_, _, label) in zip(one.images, rows, strict=True)}
     table = label_table(one, labels)
     readable = [row for row in rows if row[2] is not None]
     assert sum(table.pairs.values()) == len(readable) == table.right.count == table.agreed.count
     assert table.right.hits == sum(guess == label for _, guess, label in readable)
-    assert table.agreed.hits == sum(condition == label for condition, _, label in readable)
+    assert table.agreed.hits == sum(drawn_as == label for drawn_as, _, label in readable)
     assert table.unreadable == len(rows) - len(readable) and table.labelled == len(rows)
     wrong = sum(share.hits for _, _, share in table.errors())
     assert wrong == sum(table.of_label(label).hits for label in table.labels) == len(readable) - table.right.hits
@@ -200,7 +200,7 @@ def test_the_case_of_letters_is_merged_where_the_primary_model_merges_it():
     assert label_table(apart, {apart.images[0].name: 36, apart.images[1].name: 36}).right.value == 0
 
 
-def test_agreement_is_by_condition():
+def test_agreement_is_by_the_label_that_was_drawn():
     found = dict(agreement(exported([(0, 0), (0, 1), (1, 1), (2, 0)])))
     assert {label: rate.value for label, rate in found.items()} == {0: 0.5, 1: 1.0, 2: 0.0}
     assert agreement(Export([Exported("a.png", None, 1, 0.5), Exported("b.png", 1)], 2, "run", None)) == []
@@ -216,15 +216,25 @@ def test_intervals_are_wilsons(hits, more):
     assert rate.interval == (known.low, known.high)
 
 
+def test_an_export_that_people_were_labelling_before_can_still_be_read(tmp_path, sampler):
+    made = written(sampler, tmp_path / "out")
+    value = json.loads((tmp_path / "out/export.json").read_text())
+    value["images"] = [
+        {"condition" if name == "drawn_as" else name: one[name] for name in one} for one in value["images"]
+    ]
+    write_json(tmp_path / "out/export.json", value)
+    assert list(read_export(tmp_path / "out").images) == list(made.images)
+
+
 @pytest.mark.parametrize(
     "bent",
     [
         {"labels": "3"},
         {"labels": True},
         {"primary": ["corner"]},
-        {"images": [{"file": 5, "condition": None}]},
-        {"images": [{"file": "a.png", "condition": "1"}]},
-        {"images": [{"file": "a.png", "condition": 1, "guess": "\x1b[2J"}]},
+        {"images": [{"file": 5, "drawn_as": None}]},
+        {"images": [{"file": "a.png", "drawn_as": "1"}]},
+        {"images": [{"file": "a.png", "drawn_as": 1, "guess": "\x1b[2J"}]},
     ],
     ids=str,
 )

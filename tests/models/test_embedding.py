@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedprobe.models import embedding
 from fedprobe.models.embedding import FRAME, EmbeddingConfig
 from fedprobe.models.pen_strokes import pen_strokes
 
@@ -129,6 +130,23 @@ def test_pen_strokes_are_black_on_white_and_always_the_same():
     ink = (1 - strokes).mean((1, 2, 3))
     assert ink.min() > 0 and 0.03 < float(ink.mean()) < 0.3
     assert not torch.equal(strokes[0], strokes[1])
+
+
+def test_the_prior_is_made_once_for_all_runs_of_one_feature_map():
+    assert EmbeddingConfig(SIDE, SIDE, coefficients=40).prior is CONFIG.prior
+    assert EmbeddingConfig(SIDE, SIDE, coefficients=41).prior is not CONFIG.prior
+
+
+@given(some_images, st.integers(1, 13))
+def test_how_many_images_are_looked_at_together_decides_nothing(images, at_once):
+    config = EmbeddingConfig(SIDE, SIDE, coefficients=40, details=True)
+    together = config.features(images)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "_AT_ONCE", at_once)
+        apart = config.features(images)
+    assert torch.equal(together.dark, apart.dark)
+    assert torch.allclose(together.coordinates, apart.coordinates, atol=1e-4)
+    assert torch.allclose(together.details, apart.details, atol=1e-4)
 
 
 def test_the_prior_is_made_of_pen_strokes():

@@ -1,5 +1,7 @@
 """Language models: sizes of the paper, one way through them whichever way it is taken, and losses that know padding."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -94,6 +96,35 @@ def test_step_by_step_the_logits_are_those_of_the_whole(config, steps, many, see
     for step in range(steps):
         logits, state = model.step(symbols[:, step], state)
         torch.testing.assert_close(logits, whole[:, step], rtol=1e-10, atol=1e-10)
+
+
+@given(configs, sequences, st.integers(0, 2**31))
+def test_dropout_is_for_training_alone(config, many, seed):
+    plain, dropping = made(config, seed), made(replace(config, dropout=0.5), seed)
+    symbols, targets = padded(many, 6, 0)
+    assert torch.equal(dropping.eval()(symbols), plain(symbols))
+    assert torch.equal(dropping.loss(symbols, targets), plain.loss(symbols, targets))
+    state, before = dropping.train().start(len(many)), plain.start(len(many))
+    assert torch.equal(dropping.step(symbols[:, 0], state)[0], plain.step(symbols[:, 0], before)[0])
+
+
+@given(st.floats(0.1, 0.9), st.integers(0, 2**31))
+def test_what_is_left_is_as_much_larger_as_others_are_gone(share, seed):
+    config = LanguageConfig(SYMBOLS, 5, 5, 5, 1, peepholes=False, tied=False, dropout=share)
+    model, symbols = made(config, seed), torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad():
+        # The layer gives the last word: of an embedding that is dropped nothing is left to see.
+        model.layers[0].w_input.zero_()
+        whole = model.eval()._outputs(symbols)
+        for _ in range(5):
+            dropped = model.train()._outputs(symbols)
+            assert torch.allclose(dropped[dropped != 0], whole[dropped != 0] / (1 - share))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="dropout"):
+        replace(WORDS, dropout=share)
 
 
 def test_a_state_may_be_gone_on_from_twice():

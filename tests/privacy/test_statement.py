@@ -1,13 +1,14 @@
 """An epsilon is never printed without what it means."""
 
 import math
+import textwrap
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprobe.privacy.accountants import epsilon
-from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.events import SampledGaussian, counted_multiplier
 from fedprobe.privacy.statement import compose, default_delta, figure, state
 
 PLAN = SampledGaussian(1.0, 0.004, 1000)
@@ -45,6 +46,43 @@ def test_the_statement_holds_what_the_contract_asks():
         "4 in 100 million",
     ):
         assert said in text
+
+
+LEDGER = {"spent": {"epsilon": 1.25, "delta": 1e-7}, "budget": {"epsilon": 4.0, "delta": 1e-6}, "rule": "added up"}
+
+
+@given(
+    st.sampled_from(["poisson", "fixed", "none", "every-user"]),
+    st.floats(0.3, 30),
+    st.integers(1, 1000),
+    st.sampled_from([None, LEDGER, LEDGER | {"budget": None}]),
+    st.booleans(),
+)
+def test_in_short_it_has_all_that_bounds_in_six_lines(participation, noise, rounds, ledger, simulation):
+    rounds = 1 if participation == "every-user" else rounds
+    event = SampledGaussian(counted_multiplier(participation, noise), 0.004, rounds)
+    options = {"rounds_opened": 0, "ledger": ledger, "simulation": simulation, "runs": ["runs/low"]}
+    statement = stated(event, participation=participation, accountant="rdp", **options)
+    first, *others = statement.brief()
+    assert first == statement.lines()[0] and "add/remove one user" in first
+    text = " ".join(others)
+    assert ("round planned" if rounds == 1 else f"{rounds} rounds planned") in text
+    assert "part" in text and "fedprobe privacy runs/low" in text
+    assert ledger is None or "ledger 1.25" in text
+    # Beside the names of rows, in 80 columns.
+    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 5
+
+
+@given(st.one_of(st.just(0.0), st.floats(0.01, 30)), st.sampled_from([None, "primary model"]))
+def test_no_form_of_it_leaves_out_that_it_is_no_protection(noise, conditional_on):
+    statement = stated(SampledGaussian(noise, 0.1, 3), accountant="rdp", conditional_on=conditional_on)
+    told = [" ".join(statement.lines()), " ".join(statement.brief()), statement.line()]
+    for text in told:
+        assert (statement.bound.value > 10) == ("not a meaningful" in text or "no guarantee" in text)
+        assert (conditional_on is not None) == ("onditional on the primary model" in text)
+        assert figure(statement.bound.value) in text and "(delta 4e-08)" in text
+    paper = stated(accountant="paper")
+    assert all("no bound" in text for text in (" ".join(paper.brief()), paper.line()))
 
 
 def test_the_factor_in_words_is_e_to_the_epsilon():

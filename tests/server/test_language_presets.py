@@ -4,6 +4,8 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedprobe.models.vocabulary import Bytes
 from fedprobe.server.language_presets import CHAR_PRESETS, WORD_PRESETS, LanguageTraining
@@ -82,6 +84,12 @@ def test_momentum_is_adams_first_beta():
     assert training.algorithm(training.networks(5), 0, "cpu").optimizer.betas[0] == 0.5
 
 
+@given(st.floats(0, 0.99))
+def test_dropout_reaches_the_model_and_no_preset_has_any(share):
+    assert replace(WORDS, dropout=share).networks(5).dropout == share
+    assert not any(training.networks(5).dropout for training in ALL.values())
+
+
 def test_the_decay_of_weights_reaches_the_optimiser():
     training = replace(WORDS, server_weight_decay=0.25)
     assert training.algorithm(training.networks(5), 0, "cpu").optimizer.weight_decay == 0.25
@@ -122,6 +130,7 @@ def test_a_rate_that_is_negative_or_no_number_is_refused_by_the_name_of_its_opti
     "changes, named",
     [
         ({"server_momentum": 1.0}, "--server-momentum must be below 1"),
+        ({"dropout": 1.0}, "--dropout must be below 1"),
         ({"server_optimizer": "rmsprop"}, "sgd, momentum, adam"),
         ({"symbols_per_user": 20}, "--symbols-per-user"),
         ({"sequence_length": 1600}, "--sequence-length"),
@@ -140,5 +149,5 @@ def test_one_whole_sequence_and_its_end_are_the_least_that_a_user_may_give():
 
 
 def test_every_number_is_held_to_its_bounds_here():
-    named = {*AT_LEAST_ONE, "noise_multiplier", "clip_norm", "client_learning_rate"}
-    assert {*named, "server_learning_rate", "server_momentum", "server_weight_decay", "model_average"} == set(NUMBERS)
+    named = {*AT_LEAST_ONE, "noise_multiplier", "clip_norm", "client_learning_rate", "server_learning_rate"}
+    assert {*named, "server_momentum", "server_weight_decay", "model_average", "dropout"} == set(NUMBERS)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedprobe.clients.updates import DataError
+from fedprobe.server.engines import local
 from fedprobe.server.engines.local import EngineError, local_engine
 
 PUBLIC = {"critic": torch.tensor([1.0, 2.0, 3.0]), "fakes": torch.zeros(2, 3)}
@@ -60,8 +61,10 @@ def by_hand(members: Sequence[int], round: int) -> list[int]:
     ]
 
 
-def test_sums_are_exactly_the_same_for_any_number_of_processes():
-    with local_engine(Fake(), 1) as one, local_engine(Fake(), 2) as two, local_engine(Fake(), 3) as three:
+def test_sums_are_exactly_the_same_for_any_number_of_processes_and_reports(monkeypatch):
+    monkeypatch.setattr(local, "_BETWEEN_REPORTS", 2)
+    told: list[int] = []
+    with local_engine(Fake(), 1) as one, local_engine(Fake(), 2) as two, local_engine(Fake(), 3, told.append) as three:
 
         @settings(deadline=None, max_examples=40)
         @given(st.lists(st.integers(0, 2000), max_size=12), st.integers(1, 1000))
@@ -70,6 +73,9 @@ def test_sums_are_exactly_the_same_for_any_number_of_processes():
                 total = engine.sum(PUBLIC, np.array(members, dtype=np.int64), round)
                 assert total.dtype == np.int64
                 assert total.tolist() == by_hand(members, round)
+            assert told[-1] == len(members) and told == sorted(set(told))
+            assert len(told) == max(1, -(-len(members) // 6))
+            told.clear()
 
         sums_agree()
 

@@ -101,7 +101,7 @@ def _section(opened: Sequence[Opened], primary: Classifier | None, count: int, s
     mix = sides[0].class_mix is not None
     return ImagesSection(
         [
-            Gallery(one.name, one.run.rule.criterion, [data_uri(image) for image in side.shown], side.shown.shape[-1])
+            Gallery(one.name, one.run.rule.heading, [data_uri(image) for image in side.shown], side.shown.shape[-1])
             for one, side in zip(opened, sides, strict=True)
         ],
         ["run", *(_FIGURES[key] for key in shown), *(["likeliest classes"] if mix else [])],

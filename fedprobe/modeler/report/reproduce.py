@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fedprobe.models.public import load_public
+from fedprobe.models.stored import StoredError
 from fedprobe.runs import Run
 
 # What a preset decides alone: no option says it.
@@ -22,6 +24,7 @@ def command_of(run: Run) -> list[str]:
     if config["command"] != "train-classifier":
         given |= {"cohort": rule["criterion"], **{name: rule.get(name) for name in _RULE}}
         given |= {"primary": cohort.get("primary"), "public": cohort.get("public")}
+        given |= {"public_share": _public_share(cohort)}
         given |= {"vocabulary": _vocabulary(run, config)}
         given |= config.get("text") or {}
     else:
@@ -50,6 +53,18 @@ def _options(given: Mapping[str, object]) -> list[str]:
 
 def _quoted(*words: object) -> str:
     return shlex.join(map(str, words))
+
+
+def _public_share(cohort: dict) -> float | None:
+    """The share that set the threshold; None without one, or where its public model is not there any more."""
+    if cohort.get("public") is None:
+        return None
+    try:
+        model = load_public(Path(cohort["public"]))
+    except StoredError:
+        return None
+    rule = cohort["rule"]
+    return model.share_of(rule["at_most"]) if model.digest == rule["public"] else None
 
 
 def _vocabulary(run: Run, config: dict) -> str | None:

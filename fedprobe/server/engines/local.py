@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from multiprocessing.connection import Connection
@@ -23,6 +23,8 @@ from fedprobe.errors import FedprobeError
 from fedprobe.server.engines.arrays import receive, send
 
 _SUM = "sum"
+# Users of a worker between two reports.
+_BETWEEN_REPORTS = 32
 
 
 class EngineError(FedprobeError):
@@ -32,15 +34,30 @@ class EngineError(FedprobeError):
 class LocalEngine:
     """Maps a client update over a round's users. Use it as `with local_engine(...) as engine`."""
 
-    def __init__(self, update: ClientUpdate, connections: Sequence[Connection]) -> None:
+    def __init__(
+        self, update: ClientUpdate, connections: Sequence[Connection], on_users: Callable[[int], None] | None = None
+    ) -> None:
         self._update = update
         self._connections = connections
+        self._on_users = on_users
 
     def sum(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]:
         """The sum of the updates of `members` (positions in the cohort) from `public` parameters.
 
         int64 [P], or of words a sparse one: integers by word.
         """
+        if self._on_users is None:
+            return self._sum(public, members, round)
+        # Integers: the same sum, however many are summed at once.
+        at_once = _BETWEEN_REPORTS * max(1, len(self._connections))
+        total = self._sum(public, members[:at_once], round)
+        self._on_users(min(at_once, len(members)))
+        for start in range(at_once, len(members), at_once):
+            total = operator.iadd(total, self._sum(public, members[start : start + at_once], round))
+            self._on_users(min(start + at_once, len(members)))
+        return total
+
+    def _sum(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]:
         if not self._connections:
             return self._update(public, members, round)
         arrays = {name: tensor.cpu().numpy() for name, tensor in public.items()}
@@ -61,9 +78,12 @@ class LocalEngine:
 
 
 @contextmanager
-def local_engine(update: ClientUpdate, workers: int | None = None) -> Iterator[LocalEngine]:
+def local_engine(
+    update: ClientUpdate, workers: int | None = None, on_users: Callable[[int], None] | None = None
+) -> Iterator[LocalEngine]:
     """An engine with `workers` forked processes (default: one a core); 1 stays in this process.
 
+    `on_users`, where it is given, is told within a round how many of its users are done: of a simulation alone.
     The parent's torch threads are set to one while it runs, so that every update is computed alike.
     """
     workers = workers or os.cpu_count() or 1
@@ -80,7 +100,7 @@ def local_engine(update: ClientUpdate, workers: int | None = None) -> Iterator[L
                 theirs.close()
                 processes.append(process)
                 connections.append(ours)
-        yield LocalEngine(update, connections)
+        yield LocalEngine(update, connections, on_users)
     finally:
         for connection in connections:
             connection.close()

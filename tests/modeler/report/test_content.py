@@ -67,6 +67,16 @@ def test_findings_between_different_cohorts_come_with_a_caution(make_run, report
     assert make_report(paths[:1], count=40).caution is None
 
 
+def test_a_gallery_says_whom_its_cohort_was_narrowed_to(make_run, reported):
+    of = {"old": {"where": "version == '2.0'"}, "new": {"where": "version == '2.1'"}, "all": {}}
+    rules = {name: {"rule": {"criterion": "random"} | where, "primary": None} for name, where in of.items()}
+    paths = [reported(make_run(name), cohort=cohort).path for name, cohort in rules.items()]
+    (section,) = make_report(paths, count=40).sections
+    old, new, everybody = (gallery.cohort for gallery in section.galleries)
+    assert (old, new) == ("random, where version == '2.0'", "random, where version == '2.1'")
+    assert everybody == "random"
+
+
 def test_one_run_of_images_has_its_gallery_and_is_held_against_nothing(images):
     report = make_report([images("high")], count=40)
     (section,) = report.sections

@@ -1,0 +1,16 @@
+"""The README's places for what a benchmark measured: between a mark's begin and its end."""
+
+from pathlib import Path
+
+README = Path(__file__).parent / "README.md"
+
+
+def write(mark: str, text: str, readme: Path | None = None) -> None:
+    """Put `text` between the markers of `mark`. Raises ValueError where the README has no such place."""
+    readme = readme or README
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before = readme.read_text()
+    if before.count(begin) != 1 or before.count(end) != 1:
+        raise ValueError(f"{readme} has no place for the table; put {begin} and {end} into it")
+    head, rest = before.split(begin)
+    readme.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")

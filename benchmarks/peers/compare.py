@@ -19,14 +19,13 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
+from benchmarks import readme
 from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program
 
-README = ROOT / "benchmarks" / "README.md"
 PLOT = ROOT / "benchmarks" / "peers.svg"
 BARE = "bare loop"
-_BEGIN, _END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _LIMIT_SECONDS = 900.0
 _WARM_UP = 1
 
@@ -126,15 +125,6 @@ def draw(measured: dict[str, dict[str, dict]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def write(text: str, readme: Path = README) -> None:
-    """Put `text` between the markers of a README. Raises ValueError where they are not."""
-    before = readme.read_text()
-    if before.count(_BEGIN) != 1 or before.count(_END) != 1:
-        raise ValueError(f"{readme} has no place for the table; put {_BEGIN} and {_END} into it")
-    head, rest = before.split(_BEGIN)
-    readme.write_text(f"{head}{_BEGIN}\n{text}\n{_END}{rest.split(_END)[1]}")
-
-
 def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=ROOT / ".peers")
@@ -160,7 +150,7 @@ def main(options: Sequence[str] | None = None) -> None:
     if arguments.write:
         draw(measured, PLOT)
         pairs = f"{rounds} pairs of rounds, {os.cpu_count()} cores, no GPU, {date.today()}."
-        write(f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
+        readme.write("peers", f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import readme
 from benchmarks.networks import ChannelsLastCnn, LeafCnn
 from benchmarks.peers import plain
-from benchmarks.peers.compare import BARE, README, commands, left_out, main, table, write
+from benchmarks.peers.compare import BARE, commands, left_out, main, table
 from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program, TurnError, _tree
@@ -53,27 +54,19 @@ def test_the_median_lies_in_its_interval_and_that_among_the_ratios(pairs: list[t
 
 
 def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
+    page = tmp_path / "README.md"
+    page.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
     measured = {"W1": {name: {"seconds": [1.0, 2.0], "peak_mb": 1234.0} for name in ("fedprobe", BARE)}}
-    write(table(measured), readme)
-    once = readme.read_text()
-    write(table(measured), readme)
-    assert readme.read_text() == once
+    readme.write("peers", table(measured), page)
+    once = page.read_text()
+    readme.write("peers", table(measured), page)
+    assert page.read_text() == once
     assert once.startswith("above\n") and once.endswith("\nbelow\n")
     assert "old" not in once and "| W1 | bare loop | 1.50 | 1.50 | 1.00 | 1.00 to 1.00 | 1,234 | 1,234 |" in once
 
 
-def test_a_readme_without_a_place_for_it_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
-    with pytest.raises(ValueError, match="no place"):
-        write("table", readme)
-    assert readme.read_text() == "nothing"
-
-
 def test_the_readme_has_the_place() -> None:
-    assert README.read_text().count("<!-- peers: begin -->") == 1
+    assert readme.README.read_text().count("<!-- peers: begin -->") == 1
 
 
 def test_an_environment_that_was_not_finished_is_none(tmp_path: Path) -> None:

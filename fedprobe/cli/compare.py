@@ -1,6 +1,5 @@
 """`fedprobe compare`: runs side by side."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,8 @@ from typing import Annotated
 import typer
 
 from fedprobe.cli.options import AsJson, Primary, Quiet, Seed
-from fedprobe.cli.output import Output
+from fedprobe.cli.output import Output, error
 from fedprobe.modeler.findings import LOOKED_FOR
-
-# The findings that this version looks for, for --fail-on.
-FINDINGS = tuple(dict.fromkeys(name for names in LOOKED_FOR.values() for name in names))
 
 
 def compare(
@@ -33,10 +29,10 @@ def compare(
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="Words: how many of each run to show.")] = 20,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG [default: compare-A-B.png beside A].")
+        Path | None, typer.Option("--output", "-o", help="The PNG [default: compare-A-B[-...].png beside A].")
     ] = None,
     fail_on: Annotated[
-        list[str] | None, typer.Option(help="Exit with 5 if a finding is this strong, e.g. 'inversion>0.5'.")
+        list[str] | None, typer.Option(help="Exit with 5 if a finding is stronger, e.g. 'inversion>0.5'.")
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -56,12 +52,14 @@ def compare(
     """
     from fedprobe.cli.compare_images import film, images
     from fedprobe.cli.compare_text import sentences, words
+    from fedprobe.cli.default_file import beside_the_first
+    from fedprobe.cli.fail_on import Condition, held
     from fedprobe.modeler.comparison import COUNT, ComparisonError, cohort_caution, kind_of
     from fedprobe.modeler.film_strip import rounds_of
     from fedprobe.runs import find, statement_together
 
     out = Output(as_json, quiet)
-    conditions = [_condition(text) for text in fail_on or []]
+    conditions = [Condition.of(text) for text in fail_on or []]
     if over_time:
         if len(runs) > 1 or conditions:
             raise typer.BadParameter("--over-time shows one run, and looks for no findings")
@@ -77,20 +75,22 @@ def compare(
             raise ComparisonError(f"only one of the runs makes {kind}, and it takes two to compare")
     if "images" in groups and len(groups) > 1:
         raise ComparisonError("images are compared with images alone; give runs of text apart")
+    for condition in conditions:
+        condition.require_looked_for(groups)
     statement = statement_together(list({run.path: run for run in found}.values()))
-    names = (found[0].name, "over-time" if over_time else found[-1].name)
-    file = output or found[0].path.parent / f"compare-{'-'.join(names)}.png"
+    file = output or beside_the_first(found, "compare", ".png", ["over-time"] if over_time else [])
     results = []
     for kind, paths in groups.items():
+        before = sum(len(result["findings"]) for result in results)
         match kind:
             case "images" if over_time:
                 results.append(film(out, paths, strip, file, seed))
             case "images":
                 results.append(images(out, paths, primary, count or COUNT, file, seed, telling))
             case "words":
-                results.append(words(out, paths, count, top, seed))
+                results.append(words(out, paths, count, top, seed, before))
             case _:
-                results.append(sentences(out, paths, count, file, seed))
+                results.append(sentences(out, paths, count, file, seed, before))
         out.row("", "")
     for path, run, kind in zip(runs, found, kinds, strict=True):
         # Images have their cohorts in the heading.
@@ -110,8 +110,8 @@ def compare(
     # Tables of released words alone are no samples to test.
     merged = {"two_sample": None, "two_samples": []} | merged | {"cohorts_differ": caution is not None}
     out.object({"schema": "fedprobe.compare/1", **merged, "privacy": statement.to_json()})
-    strengths = [(finding["name"], finding["strength"]) for finding in merged["findings"]]
-    if any(name == found and strength > limit for name, limit in conditions for found, strength in strengths):
+    if said := held(conditions, merged["findings"]):
+        error(f"--fail-on: {', '.join(said)}", 5, as_json)
         raise typer.Exit(5)
 
 
@@ -125,7 +125,7 @@ class Tested:
     findings: Sequence
 
 
-def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
+def verdict(out: Output, kind: str, tested: Sequence[Tested], before: int = 0) -> dict:
     """Say what tests and findings are; return their JSON.
 
     `two_sample` is of the pair that differs most (`TwoSample.apart`).
@@ -139,19 +139,24 @@ def verdict(out: Output, kind: str, tested: Sequence[Tested]) -> dict:
         "two_samples": [
             {"kind": kind, "of": one.of, "against": one.against, **one.two_sample.to_json()} for one in tested
         ],
-        **found_out(out, kind, [(one.of, finding) for one in tested for finding in one.findings]),
+        **found_out(out, kind, [(one.of, finding) for one in tested for finding in one.findings], before),
     }
 
 
-def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]]) -> dict:
+def in_words(finding) -> str:
+    """A finding in one line: its name, strength and 95% interval, and what it says."""
+    return f"{finding.name}  {finding.strength:.2f} ({finding.low:.2f} to {finding.high:.2f}): {finding.says}"
+
+
+def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]], before: int = 0) -> dict:
     """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first.
 
-    What is no more than a symptom comes after causes.
+    What is no more than a symptom comes after causes. Numbers go on from the findings that were said `before`.
     """
     ranked = sorted(findings, key=lambda one: (one[1].symptom, -one[1].strength))
-    for number, (_, finding) in enumerate(ranked, 1):
+    for number, (_, finding) in enumerate(ranked, before + 1):
         out.row("", "")
-        out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
+        out.row(f"finding {number}", in_words(finding))
         out.row("", finding.evidence)
         if finding.shown is not None:
             _shown(out, finding.shown)
@@ -174,12 +179,3 @@ def _shown(out: Output, shown) -> None:
 def _merged(values: Sequence) -> object:
     """Lists of several kinds of runs become one; of a single value the first counts, that of the first kind."""
     return [item for value in values for item in value] if isinstance(values[0], list) else values[0]
-
-
-def _condition(text: str) -> tuple[str, float]:
-    match = re.fullmatch(r"\s*([a-z-]+)\s*>\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*", text)
-    if not match or match[1] not in FINDINGS:
-        raise typer.BadParameter(
-            f"--fail-on takes FINDING>STRENGTH with a finding this version knows: {', '.join(FINDINGS)}"
-        )
-    return match[1], float(match[2])

@@ -9,8 +9,8 @@ from fedprobe.cli.output import Output
 from fedprobe.modeler.printable import one_line, visible
 
 
-def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed: int) -> dict:
-    """Compare models of words, show it, and return its JSON."""
+def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed: int, before: int = 0) -> dict:
+    """Compare models of words, show it, and return its JSON; so many findings were said `before`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -26,7 +26,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
     if all(tables) and count is not None:
         raise typer.BadParameter("-n is for what draws samples; these runs released counted words")
     if any(tables):
-        return _word_tables(out, paths, 0 if all(tables) else drawn, top, seed)
+        return _word_tables(out, paths, 0 if all(tables) else drawn, top, seed, before)
     samplers = [sampling.open_text_sampler(path) for path in paths]
     result = compare_words(samplers, names_of(samplers), drawn, top, seed)
 
@@ -58,7 +58,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
             risen.add_row(_shown(word.word), *cells, f"{word.log_ratio:+.1f}")
         out.print(risen)
     tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
-    said = verdict(out, "words", [tested])
+    said = verdict(out, "words", [tested], before)
     return {
         "runs": _runs(samplers, paths, "words", [{} for _ in paths]),
         "samples": drawn,
@@ -68,7 +68,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
     }
 
 
-def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed: int) -> dict:
+def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed: int, before: int) -> dict:
     """Compare runs of words of which some, or all, released tables of them."""
     from rich.table import Table
     from rich.text import Text
@@ -84,7 +84,8 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
     result = compare_word_tables(sides, names_of(sides), drawn, top, seed)
     limits = [side.threshold if isinstance(side, WordTable) else None for side in sides]
 
-    out.row("words", "released, with their noised counts; of a model, the most probable and 1e-3 of their probability")
+    mixed = "" if None not in limits else "; of a model, the most probable and 1e-3 of their probability"
+    out.row("words", f"released, with their noised counts{mixed}")
     out.row("", "a blank inside is shown as ␣")
     out.row("", "")
     best = Table(box=None, pad_edge=False, header_style="bold")
@@ -112,12 +113,10 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
         for name in (result.names[0], result.names[-1]):
             risen.add_column(Text(one_line(name)), justify="right", overflow="ellipsis", no_wrap=True)
         for word in result.risen:
-            before, after = word.counts
-            risen.add_row(
-                _shown(word.word), f"≤ {limits[0]:.1f}" if before is None else f"{before:.1f}", f"{after:.1f}"
-            )
+            was, now = word.counts
+            risen.add_row(_shown(word.word), f"≤ {limits[0]:.1f}" if was is None else f"{was:.1f}", f"{now:.1f}")
         out.print(risen)
-    said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings])
+    said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings], before)
     return {
         "runs": _runs(sides, paths, "words", [{"threshold": limit} for limit in limits]),
         "samples": drawn,
@@ -132,7 +131,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
     }
 
 
-def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path, seed: int) -> dict:
+def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path, seed: int, before: int = 0) -> dict:
     """Compare models of sentences, show it, draw `file`, and return its JSON."""
     from rich.table import Table
     from rich.text import Text
@@ -160,7 +159,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
         out.row("", "")
         out.row("oov rate", f"{name}: {profile.overall:.2%} ± {(high - low) / 2:.2%} of all sampled words")
     tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
-    said = verdict(out, "sentences", [tested])
+    said = verdict(out, "sentences", [tested], before)
     figures = [profile.to_json() for profile in result.profiles]
     shown = [{**one, "sentences": some} for one, some in zip(figures, result.sentences, strict=True)]
     return {"runs": _runs(samplers, paths, "sentences", shown), "samples": drawn, **said, "file": str(file)}

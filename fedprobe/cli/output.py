@@ -134,7 +134,7 @@ def error(message: str, code: int, as_json: bool) -> None:
         value = {"schema": "fedprobe.error/1", "code": code, "message": message, "hint": _hint(message)}
         print(json.dumps(value), file=sys.stderr)
         return
-    word = "refused" if code == 4 else "error"
+    word = {4: "refused", 5: "failed"}.get(code, "error")
     Console(stderr=True, highlight=False, emoji=False).print(
         f"{word}: {one_line(message)}", markup=False, soft_wrap=True
     )

@@ -14,7 +14,7 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders of checkpoints; the healthy one first.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page [default: report-A-B.html beside A].")
+        Path | None, typer.Option("--output", "-o", help="The page [default: report-A-B[-...].html beside A].")
     ] = None,
     primary: Primary = None,
     count: Annotated[
@@ -35,19 +35,20 @@ def report(
 
     Example: fedprobe report runs/high runs/low -o report.html
     """
+    from fedprobe.cli.compare import in_words
+    from fedprobe.cli.default_file import beside_the_first
     from fedprobe.modeler.report.content import make_report
     from fedprobe.modeler.report.page import render, require_html, write_report
     from fedprobe.runs import find
 
     out = Output(as_json, quiet)
-    names = list(dict.fromkeys((find(runs[0])[0].name, find(runs[-1])[0].name)))
-    file = output or find(runs[0])[0].path.parent / f"report-{'-'.join(names)}.html"
+    file = output or beside_the_first([find(path)[0] for path in runs], "report", ".html")
     require_html(file)
-    made = make_report(runs, primary, count, top, seed)
+    made = make_report(runs, primary, count, top, seed, output)
     write_report(file, render(made))
     size = file.stat().st_size
     for number, (finding, _) in enumerate(made.findings, 1):
-        out.row(f"finding {number}", f"{finding.name}  {finding.strength:.2f} ± {finding.margin:.2f}: {finding.says}")
+        out.row(f"finding {number}", in_words(finding))
     if made.looked_for and not made.findings:
         out.row("", f"No finding: {made.looked_for} was looked for.")
     weight = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

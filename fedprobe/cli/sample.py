@@ -200,8 +200,9 @@ def _counted_words(out: Output, run: Path, top: int, asked: list[str], output: P
     missing = [word for word in asked if word not in by_word]
     for word in missing:
         out.row("absent", f"{visible(word)}: not released")
-    about = f"{len(table.words)} words were released by {table.run.name}"
-    out.row("words", f"{about}: those whose noised count exceeds {table.threshold:.1f}. A blank inside is shown as ␣")
+    released = "1 word was" if len(table.words) == 1 else f"{len(table.words):,} words were"
+    about = f"{released} released by {table.run.name}"
+    out.row("words", f"{about}: of a noised count above {table.threshold:.1f}. A blank inside is shown as ␣")
     k = table.mechanism.words_per_user
     out.row("count", f"a user names at most {k} words, and of m words adds 1/√m to each; intervals are at 95%")
     out.row("", "of words near the threshold only those are seen whose noise was large: their counts are too large")

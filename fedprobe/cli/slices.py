@@ -43,11 +43,13 @@ def select_each(
     """
     from fedprobe.clients.cohort_files import write_cohort
 
-    cohorts = []
-    for name, rule in named:
+    # All of them before any is written: one that is empty ends the command.
+    values = []
+    for _, rule in named:
         with measuring(out, dataset) as advance:
-            decided = decide(rule, advance)
-        value = decided.to_json(dataset)
+            values.append(decide(rule, advance).to_json(dataset))
+    cohorts = []
+    for (name, rule), value in zip(named, values, strict=True):
         write_cohort(folder / name, value)
         count = "count not released"
         if not ground.private:

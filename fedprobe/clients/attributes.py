@@ -47,5 +47,5 @@ def matching(snapshot: Snapshot, predicate: Predicate, private: bool) -> np.ndar
         there = f"there are {', '.join(sorted(known))}" if known else "they have none"
         raise DataError(f"--where: no user of these shards has an attribute {missing[0]}; {there}")
     if not matches.any() and not private:
-        raise DataError(f"nobody matches --where {predicate.text}; loosen it")
+        raise DataError(f"nobody matches {predicate.text}; loosen --where, or leave the value out of --where-each")
     return matches

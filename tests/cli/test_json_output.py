@@ -8,6 +8,7 @@ import pytest
 import torch
 import typer
 
+from fedprobe.cli.default_file import beside_the_first
 from fedprobe.cli.main import app
 from fedprobe.cli.output import Output, error
 from fedprobe.models.stored import load_stored, store
@@ -153,22 +154,46 @@ def test_comparing_a_run_with_itself_finds_nothing(fedprobe, walked):
     [
         (["inversion>0.5"], 5),
         ([" inversion > .99 "], 5),
-        (["inversion>1"], 0),
-        (["inversion>1", "inversion>0.5"], 5),
+        (["rotation>0.9"], 0),
+        (["rotation>0.9", "inversion>0.5"], 5),
         ([], 0),
     ],
 )
 def test_fail_on_exits_5_where_a_condition_holds_and_still_tells_all(fedprobe, inverted, conditions, code):
     done = fedprobe(*inverted, "--json", *(word for condition in conditions for word in ("--fail-on", condition)))
     assert done.code == code
-    assert done.json["findings"][0]["name"] == "inversion"
+    found = done.json["findings"][0]
+    assert found["name"] == "inversion"
+    said = json.loads(done.line)["message"] if code else ""
+    assert bool(code) == (f"inversion of {found['of']} has strength {found['strength']:.2f}, above the bound" in said)
+    assert bool(code) == bool(done.err)
 
 
-@pytest.mark.parametrize("condition", ["inversion", "inversion<0.5", "magic>0.5", "inversion>much", "inversion>0.5.5"])
-def test_a_condition_that_cannot_hold_is_a_usage_error(fedprobe, walked, condition):
+@pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        *((text, "FINDING>BOUND") for text in ("inversion", "inversion<0.5", "inversion>much", "inversion>0.5.5")),
+        ("inversoin>0.5", "take inversion"),
+        ("zzz>0.5", "docs/findings.md"),
+        ("inversion>1", "a bound below 1"),
+        ("inversion>5", "a bound below 1"),
+        ("joined-tokens>0.5", "is looked for in words, not in images"),
+        ("truncation>0.5", "is looked for in words and sentences, not in images"),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_a_usage_error(fedprobe, walked, condition, says):
     done = fedprobe("compare", walked / "runs/high", walked / "runs/low", "--fail-on", condition)
     assert (done.code, done.out) == (2, "")
-    assert "--fail-on" in done.line
+    assert "--fail-on" in done.line and says in done.line and len(done.line) < 200
+
+
+def test_a_picture_that_nobody_names_is_of_these_runs_and_no_others(tmp_path):
+    runs = [Run(tmp_path / name) for name in ("a", "b", "c")]
+    files = [beside_the_first(some, "compare", ".png") for some in (runs, runs[:2], [*runs[::2]])]
+    assert [file.name for file in files] == ["compare-a-b-c.png", "compare-a-b.png", "compare-a-c.png"]
+    many = [Run(tmp_path / f"{'long' * 20}-{number}") for number in range(20)]
+    files = [beside_the_first(some, "compare", ".png") for some in (many, many[:19], [*many[:18], many[19]])]
+    assert len({file.name for file in files}) == 3 and all(len(file.name) < 140 for file in files)
 
 
 def test_privacy_of_a_plan(fedprobe):

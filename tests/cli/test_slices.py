@@ -258,16 +258,17 @@ def test_an_attribute_that_no_private_user_has_selects_nobody_and_says_nothing(t
         (["--where", "verson == '2.1'"], 3, "there are age, beta, version"),
         (["--where", "version == '3'"], 3, "nobody matches"),
         (["--where-each", "version"], 2, "--where-each"),
-        (["--where-each", "version in ('2.1', '3')"], 3, "nobody matches"),
+        (["--where-each", "version in ('2.1', '3')"], 3, "nobody matches version == '3'; loosen --where, or leave"),
         (["--where-each", "version in ('2.1',)", "--count"], 2, "--count"),
         (["--where-each", "version in ('2.1',)", "--dry-run"], 2, "--dry-run"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_one_line(fedprobe, simulation, arguments, code, says):
-    done = fedprobe("select", "data", *arguments, "--no-progress", "-q")
+def test_what_cannot_be_is_one_line_and_writes_nothing(tmp_path, fedprobe, simulation, arguments, code, says):
+    done = fedprobe("select", "data", *arguments, "--no-progress", "-q", "-o", "slices")
     assert (done.code, done.out if code == 2 else "") == (code, "")
     assert says in done.line
+    assert not (tmp_path / "slices").exists(), "the first value's cohort, neither"
 
 
 def test_a_rehearsed_bug_leaves_attributes_as_they_are(tmp_path, fedprobe, simulation):

@@ -98,11 +98,17 @@ class Report:
 
 
 def make_report(
-    paths: Sequence[Path], primary: Path | None = None, count: int | None = None, top: int = TOP, seed: int = 0
+    paths: Sequence[Path],
+    primary: Path | None = None,
+    count: int | None = None,
+    top: int = TOP,
+    seed: int = 0,
+    output: Path | None = None,
 ) -> Report:
     """Read runs, or checkpoints of them, and say what there is to say; the first of each kind is the healthy one.
 
-    `primary` is by default the model that the first images' cohort was measured with. Opens nothing but run
+    `primary` is by default the model that the first images' cohort was measured with; `output` is where the report was
+    asked for, for the command that repeats it. Opens nothing but run
     directories and that model. Raises RunError and StoredError for what is no whole run, ComparisonError where the
     primary model takes other images.
     """
@@ -126,7 +132,7 @@ def make_report(
         runs,
         plans(opened, statements),
         ledger,
-        report_command(paths, primary=primary, count=count, top=None if top == TOP else top, seed=seed),
+        report_command(paths, primary=primary, count=count, top=None if top == TOP else top, seed=seed, output=output),
         seed,
     )
 

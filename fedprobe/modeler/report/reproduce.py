@@ -4,17 +4,21 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fedprobe.modeler.word_table import METHOD, is_word_table
 from fedprobe.models.public import load_public
 from fedprobe.models.stored import StoredError
 from fedprobe.runs import Run
 
 # What a preset decides alone: no option says it.
 _PRESET_ALONE = ("peepholes", "tied", "held_out")
+# What a method of one release decides alone: nobody sits a round out, and a user's vector has norm 1.
+_ONE_RELEASE_ALONE = ("rounds", "users_per_round", "clip_norm", "participation")
 _RULE = ("below", "above", "min_examples", "share", "where")
 
 
 def command_of(run: Run) -> list[str]:
-    """The command line that trained the run, every hyperparameter spelled out; quoted, an option beside its value.
+    """The command line that trained the run, every hyperparameter that its method takes spelled out; quoted, an option
+    beside its value.
 
     On private data it is a new plan with new noise, at a new cost; in a simulation without noise it gives the same run.
     """
@@ -34,6 +38,10 @@ def command_of(run: Run) -> list[str]:
     given |= {name: config.get(name) for name in ("population", "participation", "delta", "accountant", "seed")}
     if config.get("precision", "float32") != "float32":
         given["precision"] = config["precision"]
+    if config.get("method") == METHOD:
+        given = {name: value for name, value in given.items() if name not in _ONE_RELEASE_ALONE}
+        if is_word_table(run):
+            del given["preset"]
     merged = ["--merge-case"] if config["architecture"].get("merge_case") else []
     return [_quoted("fedprobe", config["command"], *config["shards"]), *_options(given | {"output": run.path}), *merged]
 

@@ -1,0 +1,53 @@
+"""`--fail-on` of `fedprobe compare`: conditions on what is found, which can hold, and what is said where one does."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import typer
+
+from fedprobe.modeler.findings import LOOKED_FOR
+
+_FORM = re.compile(r"\s*([a-z-]+)\s*>\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*")
+_NAMES = tuple(dict.fromkeys(name for names in LOOKED_FOR.values() for name in names))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """That the finding `name` is stronger than `bound`, which is below 1."""
+
+    name: str
+    bound: float
+
+    @classmethod
+    def of(cls, text: str) -> "Condition":
+        """Raises a usage error for what is no condition, names no finding of this version, or can never hold."""
+        match = _FORM.fullmatch(text)
+        if not match:
+            raise typer.BadParameter("--fail-on takes FINDING>BOUND, such as 'inversion>0.5'")
+        name, bound = match[1], float(match[2])
+        if name not in _NAMES:
+            near = " or ".join(get_close_matches(name, _NAMES)) or "one that docs/findings.md lists"
+            raise typer.BadParameter(f"--fail-on: there is no finding {name}; take {near}")
+        if bound >= 1:
+            raise typer.BadParameter(f"--fail-on {text}: a strength is at most 1, so that needs a bound below 1")
+        return cls(name, bound)
+
+    def require_looked_for(self, kinds: Collection[str]) -> None:
+        """Raise a usage error where runs of these kinds can never have the finding."""
+        if not any(self.name in LOOKED_FOR[kind] for kind in kinds):
+            looked_for = " and ".join(kind for kind, names in LOOKED_FOR.items() if self.name in names)
+            raise typer.BadParameter(
+                f"--fail-on: {self.name} is looked for in {looked_for}, not in {' or '.join(kinds)}"
+            )
+
+
+def held(conditions: Sequence[Condition], findings: Sequence[dict]) -> list[str]:
+    """What to say of each finding (its JSON) that is stronger than the bound of a condition."""
+    return [
+        f"{found['name']} of {found['of']} has strength {found['strength']:.2f}, above the bound {condition.bound:g}"
+        for condition in conditions
+        for found in findings
+        if found["name"] == condition.name and found["strength"] > condition.bound
+    ]

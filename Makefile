@@ -30,7 +30,7 @@ lint: $(VENV)/.installed
 
 # Beside peers, whose environments are made under PEERS, and what else has to be fast; writes benchmarks/README.md.
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.peers.environments --cache $(PEERS) --peers pfl
+	$(BIN)/python -m benchmarks.peers.environments --cache $(PEERS)
 	$(BIN)/python -m benchmarks.peers.compare --cache $(PEERS) --write
 	$(BIN)/python -m benchmarks.rest --write
 

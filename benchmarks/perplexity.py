@@ -81,12 +81,13 @@ def main() -> None:
             training.sequence_length,
             training.client_learning_rate,
             0,
+            distinct=training.distinct,
         )
 
     def sequences_of(update: LanguageModelUpdate) -> list[list[int]]:
-        """All of the users' sequences, cut and ended as in training."""
-        length = training.sequence_length
-        whole = (sequence for member in range(len(update.members)) for sequence in update.sequences(member))
+        """All of the users' sequences, repetitions and all, cut and ended as in training."""
+        length, every = training.sequence_length, replace(update, distinct=False)
+        whole = (sequence for member in range(len(update.members)) for sequence in every.sequences(member))
         return [one[:length] if len(one) > length else [*one, codec.end] for one in whole]
 
     update = update_of(~held_out)

@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--bugs", nargs="*", choices=list(USER_BUGS), help="default: all that do not need --classes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--nulls", type=int, default=20)
+    parser.add_argument("--exchanged", action="store_true", help="the side with the bug comes first")
     parser.add_argument("--primary", type=Path, help="a run of train-classifier; adds what it confuses (--classes)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,8 +122,8 @@ def main() -> None:
             copy.unlink()
             for seed in range(arguments.seeds):
                 started = time.perf_counter()
-                sides = sampler(healthy, config, training, "before"), sampler(broken, config, training, "after")
-                result = found(*sides, seed, primary)
+                sides = [sampler(healthy, config, training, "before"), sampler(broken, config, training, "after")]
+                result = found(*(sides[::-1] if arguments.exchanged else sides), seed, primary)
                 first = result[0] if result else None
                 right += first is not None and first.name == RIGHT[bug]
                 strength = "" if first is None else f"{first.strength:.2f} ± {first.margin:.2f}"

@@ -2,7 +2,8 @@
 
     python -m benchmarks.peers.compare [--cache FOLDER] [--rounds 10] [--workloads W1 W2 W3] [--write] [--short]
 
-A peer whose environment is not under `--cache` (see environments.py) is left out, and said to be. `--write` puts the
+A peer whose environment is not under `--cache` (see environments.py), or that cannot do a workload, is left out, and
+said to be. `--write` puts the
 table and the plot into benchmarks/README.md; `--short` checks that it runs, with a few users and a round.
 """
 
@@ -18,16 +19,13 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
-from benchmarks.peers.environments import python_of
+from benchmarks import readme
+from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "benchmarks" / "README.md"
 PLOT = ROOT / "benchmarks" / "peers.svg"
-WORKLOADS = ("W1", "W2", "W3")
 BARE = "bare loop"
-_BEGIN, _END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _LIMIT_SECONDS = 900.0
 _WARM_UP = 1
 
@@ -38,10 +36,23 @@ def commands(cache: Path, workload: str, rounds: int, users: int | None) -> dict
     options = ["--workload", workload, "--rounds", str(rounds), *few]
     ours = [sys.executable, "-m", "benchmarks.rounds", *options, "--json", "--no-memory", "--workers", "2"]
     found = {"fedprobe": ours, BARE: [sys.executable, "-m", "benchmarks.peers.bare_loop", *options]}
-    if python := python_of(cache, "pfl"):
-        ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        found["pfl"] = [str(python), *ranks, str(ROOT / "benchmarks/peers/pfl_rounds.py"), *options]
+    for name, peer in PEERS.items():
+        if workload in peer.workloads and (python := python_of(cache, name)):
+            found[name] = [str(python), *peer.command, *options]
     return found
+
+
+def left_out(cache: Path, workloads: Sequence[str], peers: Sequence[str]) -> list[str]:
+    """A line for each of `peers` that is not measured on all of `workloads`, which says why."""
+    lines = []
+    for name in (name for name in PEERS if name in peers):
+        missing = [workload for workload in workloads if workload not in PEERS[name].workloads]
+        if not python_of(cache, name):
+            make = f"python -m benchmarks.peers.environments --cache {cache} --peers {name}"
+            lines.append(f"{name} is left out, having no environment; make it with {make}")
+        elif missing:
+            lines.append(f"{name} is left out of {', '.join(missing)}: {PEERS[name].lacking}")
+    return lines
 
 
 def measure(cache: Path, workload: str, rounds: int, users: int | None, peers: Sequence[str]) -> dict[str, dict]:
@@ -49,11 +60,12 @@ def measure(cache: Path, workload: str, rounds: int, users: int | None, peers: S
 
     A round to warm up comes first; memory is looked at in a round of its own at the end, which is not timed.
     """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     every = commands(cache, workload, rounds + _WARM_UP + 2, users)
     chosen = {name: command for name, command in every.items() if name in ("fedprobe", *peers)}
     results = {name: {"seconds": [], "peak_mb": 0.0} for name in chosen}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        # What they leave behind when they are ended goes with the folder.
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": folder}
         programs = {}
         for number, (name, command) in enumerate(chosen.items()):
             programs[name] = stack.enter_context(Program(command, environment, Path(folder) / str(number)))
@@ -113,21 +125,13 @@ def draw(measured: dict[str, dict[str, dict]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def write(text: str, readme: Path = README) -> None:
-    """Put `text` between the markers of a README. Raises ValueError where they are not."""
-    before = readme.read_text()
-    if before.count(_BEGIN) != 1 or before.count(_END) != 1:
-        raise ValueError(f"{readme} has no place for the table; put {_BEGIN} and {_END} into it")
-    head, rest = before.split(_BEGIN)
-    readme.write_text(f"{head}{_BEGIN}\n{text}\n{_END}{rest.split(_END)[1]}")
-
-
 def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=ROOT / ".peers")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--peers", nargs="+", default=["pfl", BARE], help='Of: pfl, "bare loop".')
+    choices = [*PEERS, BARE]
+    parser.add_argument("--peers", nargs="+", choices=choices, default=choices, metavar="PEER", help=", ".join(choices))
     parser.add_argument("--short", action="store_true", help="One round of two users: only whether it runs.")
     parser.add_argument("--write", action="store_true", help="Into benchmarks/README.md.")
     parser.add_argument("--json", action="store_true", help="Every round's seconds, too.")
@@ -135,9 +139,8 @@ def main(options: Sequence[str] | None = None) -> None:
     # So that what it started ends with it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     rounds, users = (1, 2) if arguments.short else (arguments.rounds, None)
-    if "pfl" in arguments.peers and not python_of(arguments.cache, "pfl"):
-        make = f"python -m benchmarks.peers.environments --cache {arguments.cache} --peers pfl"
-        print(f"pfl is left out, having no environment; make it with {make}", file=sys.stderr)
+    for line in left_out(arguments.cache, arguments.workloads, arguments.peers):
+        print(line, file=sys.stderr)
     measured = {}
     for workload in arguments.workloads:
         measured[workload] = measure(arguments.cache, workload, rounds, users, arguments.peers)
@@ -147,7 +150,7 @@ def main(options: Sequence[str] | None = None) -> None:
     if arguments.write:
         draw(measured, PLOT)
         pairs = f"{rounds} pairs of rounds, {os.cpu_count()} cores, no GPU, {date.today()}."
-        write(f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
+        readme.write("peers", f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
 
 
 if __name__ == "__main__":

@@ -94,19 +94,20 @@ class Critic(nn.Module):
         self.critic.requires_grad_(True)
 
 
+class Classifier(LeafCnn):
+    """LEAF's CNN with the loss it is trained on."""
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(self(images), labels)
+
+
 def _language_model() -> nn.Module:
     model = LanguageConfig(_SYMBOLS, 128, 256, 128, 3, peepholes=False, tied=False).build()
     model.layers = nn.ModuleList(CifgLoop(128, 256, 128, False) for _ in range(3))
     return model
 
 
-def _classifier() -> nn.Module:
-    model = LeafCnn()
-    model.loss = lambda images, labels: functional.cross_entropy(model(images), labels)
-    return model
-
-
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"W1": _language_model, "W2": Critic, "W3": _classifier}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"W1": _language_model, "W2": Critic, "W3": Classifier}
 
 
 def user_data(name: str, user: int) -> tuple[Tensor, ...]:

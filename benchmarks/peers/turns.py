@@ -24,6 +24,7 @@ class Program:
     """A command that prints a line a round, stopped but for its turns. Use it as `with Program(...) as program`."""
 
     def __init__(self, command: list[str], environment: dict[str, str], errors: Path) -> None:
+        self._errors = errors
         with errors.open("w") as file:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file
@@ -56,7 +57,8 @@ class Program:
         line = self._process.stdout.readline()
         self._signal(signal.SIGSTOP)
         if not line:
-            raise TurnError("it ended before its rounds did")
+            said = [line for line in self._errors.read_text().splitlines() if line.strip()]
+            raise TurnError(f"it ended before its rounds did: {said[-1].strip() if said else 'it did not say why'}")
         return seconds, most
 
     def _signal(self, number: int) -> None:

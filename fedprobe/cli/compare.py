@@ -128,19 +128,16 @@ class Tested:
 def verdict(out: Output, kind: str, tested: Sequence[Tested], before: int = 0) -> dict:
     """Say what tests and findings are; return their JSON.
 
-    `two_sample` is of the pair that differs most, by its p-value and then its accuracy.
+    `two_sample` is of the pair that differs most (`TwoSample.apart`).
     """
     out.row("", "")
-    tests = []
     for one in tested:
-        test = one.two_sample
-        out.row("two-sample", test.says() if len(tested) == 1 else f"{one.of}: {test.says()}")
-        tests.append(test.to_json())
+        says = one.two_sample.says()
+        out.row("two-sample", says if len(tested) == 1 else f"{one.of}: {says}")
     return {
-        "two_sample": min(tests, key=lambda test: (test["p_value"], -test["accuracy"])),
+        "two_sample": max((one.two_sample for one in tested), key=lambda test: test.apart).to_json(),
         "two_samples": [
-            {"kind": kind, "of": one.of, "against": one.against, **test}
-            for one, test in zip(tested, tests, strict=True)
+            {"kind": kind, "of": one.of, "against": one.against, **one.two_sample.to_json()} for one in tested
         ],
         **found_out(out, kind, [(one.of, finding) for one in tested for finding in one.findings], before),
     }

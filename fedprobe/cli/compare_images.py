@@ -51,6 +51,7 @@ def images(
         mixes = (comparison.likeliest(side.class_mix) if side.class_mix else "" for side in sides)
         table.add_row("likeliest classes", *mixes)
     out.print(table)
+    out.row("", "± is of these samples alone: noise and training move the figures of runs by more")
     for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
         out.row("", "")
         out.row("samples", caution)

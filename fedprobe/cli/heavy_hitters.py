@@ -15,7 +15,15 @@ _OF_ONE_ROUND = ("words_per_user", "threshold_delta")
 OPTIONS_OF = {
     "fedavg": (
         *("preset", "embedding", "hidden", "projection", "layers", "dropout", "users_per_round", "rounds"),
-        *("clip_norm", "participation", "local_batch_size", "local_epochs", "sequences_per_user", "symbols_per_user"),
+        *(
+            "clip_norm",
+            "distinct",
+            "participation",
+            "local_batch_size",
+            "local_epochs",
+            "sequences_per_user",
+            "symbols_per_user",
+        ),
         *("sequence_length", "client_learning_rate", "server_optimizer", "server_learning_rate", "server_momentum"),
         *(
             "server_schedule",

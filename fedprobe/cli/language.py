@@ -110,6 +110,13 @@ def _command(name: str, usual_cohort: str, does: str) -> Callable[..., None]:
         local_epochs: Annotated[int | None, typer.Option(help="Passes over a user's text in a round.")] = None,
         sequences_per_user: Annotated[int | None, typer.Option(help="Sentences (words) a user, at most.")] = None,
         symbols_per_user: Annotated[int | None, typer.Option(help="Words (bytes) a user in all, at most.")] = None,
+        distinct: Annotated[
+            bool | None,
+            typer.Option(
+                "--distinct/--no-distinct",
+                help="A sentence (word) that a user has many times counts once, or each time.",
+            ),
+        ] = None,
         sequence_length: Annotated[int | None, typer.Option(help="Cut a sentence (word) after so many.")] = None,
         client_learning_rate: ClientLearningRate = None,
         server_optimizer: ServerOptimizer = None,
@@ -281,6 +288,7 @@ def _train(command: str, context: typer.Context, given: dict) -> None:
         seed,
         device,
         given["precision"],
+        planned.distinct,
     )
 
     def draw_samples(run, state, name: str) -> Path:

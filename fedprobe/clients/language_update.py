@@ -34,7 +34,8 @@ class LanguageModelUpdate:
 
     A `Vocabulary` as `codec` makes sequences of words (one a sentence), `Bytes` makes sequences of bytes (one a word).
     A round takes `sequences_per_user` of them at random, and no more than `symbols_per_user` symbols; each is cut
-    after `sequence_length` symbols, and only a whole one is followed by the end symbol. `public` holds `model` [P].
+    after `sequence_length` symbols, and only a whole one is followed by the end symbol. `distinct`: what a user has
+    many times counts once. `public` holds `model` [P].
     *Guarantee:* what is returned is a sum of `Mechanism.contribution`s, one a user; every array that leaves a user
     is inside it, because the model has no buffers.
     Source: Augenstein et al. 2020, Algorithm 2. (The caps are not in the paper; McMahan et al. 2018 cap tokens.)
@@ -54,6 +55,7 @@ class LanguageModelUpdate:
     seed: int
     device: str = "cpu"
     precision: str = "float32"
+    distinct: bool = False
 
     def __post_init__(self) -> None:
         computing_in(self.precision, self.device)
@@ -83,9 +85,9 @@ class LanguageModelUpdate:
 
     def sequences(self, member: int) -> list[list[int]]:
         """One member's selected sentences or words, as ids."""
-        if isinstance(self.codec, Bytes):
-            return [self.codec.encode(word) for word in self.members.words(self.dataset, member)]
-        return [self.codec.encode(sentence) for sentence in self.members.sentences(self.dataset, member)]
+        of = self.members.words if isinstance(self.codec, Bytes) else self.members.sentences
+        encoded = [self.codec.encode(text) for text in of(self.dataset, member)]
+        return [list(one) for one in dict.fromkeys(map(tuple, encoded))] if self.distinct else encoded
 
     def _chosen(self, sequences: list[list[int]], stream: torch.Generator) -> list[list[int]]:
         """At most so many sequences, so many symbols, each cut and ended, in random order."""

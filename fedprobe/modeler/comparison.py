@@ -42,7 +42,10 @@ class ComparisonError(FedprobeError):
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over samples and the half-width of its 95% interval (1.96 standard errors)."""
+    """A mean over samples and the half-width of its 95% interval (1.96 standard errors).
+
+    Of these samples alone: what noise and training did to the generator is not in it.
+    """
 
     value: float
     margin: float
@@ -95,11 +98,17 @@ def primary_of(run: Run) -> Path | None:
 
 
 def cohort_caution(runs: Sequence[Run]) -> str | None:
-    """What a person who reads findings between runs must know where they are of different cohorts; else None."""
-    rules = [run.rule.to_json() for run in runs]
-    # Users who were drawn at random differ from others by chance alone.
-    kinds = {tuple(sorted((name, rule[name]) for name in rule if name not in ("seed", "share"))) for rule in rules}
-    if len(kinds) < 2:
+    """What a person who reads findings between runs must know where they are of different cohorts; else None.
+
+    Only runs of one kind are held against each other.
+    """
+    cohorts: dict[str, set] = {}
+    for run in runs:
+        rule = run.rule.to_json()
+        # Users who were drawn at random differ from others by chance alone.
+        told = tuple(sorted((name, rule[name]) for name in rule if name not in ("seed", "share")))
+        cohorts.setdefault(kind_of(run), set()).add(told)
+    if max(map(len, cohorts.values()), default=0) < 2:
         return None
     return (
         "these runs are of different cohorts, which differ without any bug, too: what is found tells them apart, and "
@@ -155,8 +164,8 @@ def compare_all(
 
 
 def most_different(comparisons: Sequence[Comparison]) -> Comparison:
-    """The one whose sides are told apart best: by the p-value, and where that is the same by accuracy."""
-    return min(comparisons, key=lambda one: (one.two_sample.p_value, -one.two_sample.accuracy))
+    """The one whose sides are farthest apart (`TwoSample.apart`)."""
+    return max(comparisons, key=lambda one: one.two_sample.apart)
 
 
 def _side(sampler: ImageSampler, name: str, drawn: np.ndarray, primary: Classifier | None, seed: int) -> Side:

@@ -7,7 +7,7 @@ import torch
 
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.image_samples import SampledSide, sample_findings
-from fedprobe.modeler.findings.images import Proxies, image_findings
+from fedprobe.modeler.findings.images import Proxies, account_of
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.findings.profile import Looked
 from fedprobe.modeler.findings.shown import MOST_IMAGES, Samples
@@ -26,7 +26,8 @@ def findings(
 ) -> Sequence[Finding]:
     """What happened to b's images, seen from a's: `drawn` holds samples of both [n, C, H, W].
 
-    Two one-round runs of one feature map are compared by what they released, whose noise is known; others by samples.
+    Where that explains clearly more, it is what happened to a's, seen from b's: who knows which of them is sound. Two
+    one-round runs of one feature map are compared by what they released, whose noise is known; others by samples.
     """
     config = _shared(a, b)
     samples = _samples(a, b, drawn, config, seed)
@@ -39,7 +40,11 @@ def findings(
         return sample_findings(*(SampledSide(*side) for side in sides))
     looked = Looked.at(config)
     profiles = [looked.released(one.release.vector, one.release.noise) for one in (a, b)]
-    found = image_findings(*profiles, _proxies(a, config, seed), looked, *names, inverted, samples)
+    seen = account_of(*profiles, _proxies(a, config, seed), looked, *names, inverted, samples)
+    if not seen.is_whole:
+        proxies = _proxies(b, config, seed)
+        seen = seen.or_else(account_of(*profiles[::-1], proxies, looked, *names[::-1], inverted, samples.exchanged()))
+    found = seen.findings
     if inverted is not None and inverted.says.startswith(f"{names[0]} looks"):
         # Causes are tried on a's samples: that a is the inverted one is seen by samples alone.
         return [inverted, *(one for one in found if one.name != "inversion")]

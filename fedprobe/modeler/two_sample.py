@@ -34,9 +34,17 @@ class TwoSample:
         p_values = [self.p_value] if self.mmd is None else [self.p_value, self.mmd.p_value]
         return len(p_values) * min(p_values) < _LEVEL
 
+    @property
+    def apart(self) -> tuple[float, float]:
+        """How far apart the sets are, to compare with other sets of one kind: accuracy soon has no more to say."""
+        return (0.0 if self.mmd is None else self.mmd.squared, self.accuracy)
+
     def says(self) -> str:
-        """The tests in one line for a person."""
-        verdict = "the sets differ" if self.differ else "no difference shown"
+        """The tests in one line for a person.
+
+        Noise and seeds make the samples of two runs differ where the data do not, so that this alone is no news.
+        """
+        verdict = "the samples differ, as those of any two runs may" if self.differ else "no difference shown"
         chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
         kernel = "" if self.mmd is None else f"; {self.mmd.says()}"
         return f"{verdict} (accuracy {self.accuracy:.2f} on {self.held_out} held out, {chance}{kernel})"

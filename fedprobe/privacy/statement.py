@@ -26,6 +26,7 @@ TRUST = (
     "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
     "towards a party that sees those there is no epsilon"
 )
+_NOT_COVERED = "Not covered: timing, traffic, file sizes, drop-out patterns."
 _INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
 _NO_BOUND = (
     "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
@@ -127,11 +128,11 @@ class PrivacyStatement:
             if self.ledger is None and any(part.ledger is None for part in self.parts or [self])
             else f"All plans on {'this' if not self.parts else 'each'} population are in its ledger."
         )
-        said.append(f"Not covered: timing, traffic, file sizes, drop-out patterns. {others}")
+        said.append(f"{_NOT_COVERED} {others}")
         return said
 
     def brief(self) -> list[str]:
-        """The statement beside a result, in some six lines of 80 columns: all that bounds, nothing that explains.
+        """The statement beside a result, in some eight lines of 80 columns: all that bounds, nothing that explains.
 
         `lines` holds the whole; runs have it in their cards.
         """
@@ -139,14 +140,16 @@ class PrivacyStatement:
         if self.composition:
             said.append(self.composition.replace(_INDICATIVE, "; indicative"))
         else:
-            said.append(f"{self._takes_part()}; {self._rounds()}")
+            said.append(f"{self._takes_part()}; {self._rounds()}; noise multiplier {self.noise_multiplier:.4g}")
         said += self._large_delta()
         if not self.valid:
             return [*said, _NO_BOUND]
         said.append(meaning_in_short(self.bound.value, self.delta))
         if self.conditional_on:
             said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
-        rest = ["a simulation"] * self.simulation + ([] if self.ledger is None else [ledger_total(self.ledger)])
+        said.append(_NOT_COVERED)
+        rest = ["a simulation"] * self.simulation
+        rest += [] if self.ledger is None else [f"{ledger_total(self.ledger)}, {self.ledger['rule']}"]
         whole = f"fedprobe privacy {shlex.join(self.runs)}" if self.runs else "--verbose"
         return [*said, "; ".join([*rest, f"in full: {whole}"])]
 

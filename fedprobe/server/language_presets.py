@@ -18,7 +18,8 @@ class LanguageTraining:
     beta; a `server_schedule` of `linear` takes the server's learning rate down to zero over the planned rounds;
     `server_weight_decay` is that of `Optimizer` (0: none); samples are drawn from the model's exponential average with
     decay `model_average` (0: none); `dropout` is that of `LanguageConfig`. The paper has none of the four.
-    `symbols_per_user` caps what a user trains on in a round, end symbols included.
+    `symbols_per_user` caps what a user trains on in a round, end symbols included; `distinct`: a sequence that she has
+    many times counts once.
     """
 
     embedding: int
@@ -44,6 +45,7 @@ class LanguageTraining:
     server_weight_decay: float
     model_average: float
     dropout: float = 0.0
+    distinct: bool = False
 
     def __post_init__(self) -> None:
         at_least_one = (

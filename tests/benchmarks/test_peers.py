@@ -1,9 +1,12 @@
 """fedprobe beside its peers, in a short form: whether it runs, the ratio's arithmetic, and the README's table."""
 
+import copy
 import math
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import readme
 from benchmarks.networks import ChannelsLastCnn, LeafCnn
 from benchmarks.peers import plain
-from benchmarks.peers.compare import BARE, README, main, table, write
-from benchmarks.peers.environments import python_of
+from benchmarks.peers.compare import BARE, commands, left_out, main, table
+from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
-from benchmarks.peers.turns import _tree
+from benchmarks.peers.turns import Program, TurnError, _tree
 from fedprobe.models.gan import critic_loss
 from fedprobe.models.language import LanguageConfig
 
@@ -31,7 +35,7 @@ def test_the_short_form_runs_and_says_what_is_missing(
     row = [cell.strip() for cell in out.splitlines()[-1].split("|")]
     assert row[1:3] == ["W3", BARE]
     assert all(math.isfinite(float(cell.replace(",", ""))) for cell in (*row[3:6], *row[7:9]))
-    assert "pfl is left out" in err
+    assert all(f"{peer} is left out, having no environment" in err for peer in PEERS)
 
 
 @given(seconds, st.floats(0.1, 10))
@@ -50,27 +54,19 @@ def test_the_median_lies_in_its_interval_and_that_among_the_ratios(pairs: list[t
 
 
 def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
+    page = tmp_path / "README.md"
+    page.write_text("above\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nbelow\n")
     measured = {"W1": {name: {"seconds": [1.0, 2.0], "peak_mb": 1234.0} for name in ("fedprobe", BARE)}}
-    write(table(measured), readme)
-    once = readme.read_text()
-    write(table(measured), readme)
-    assert readme.read_text() == once
+    readme.write("peers", table(measured), page)
+    once = page.read_text()
+    readme.write("peers", table(measured), page)
+    assert page.read_text() == once
     assert once.startswith("above\n") and once.endswith("\nbelow\n")
     assert "old" not in once and "| W1 | bare loop | 1.50 | 1.50 | 1.00 | 1.00 to 1.00 | 1,234 | 1,234 |" in once
 
 
-def test_a_readme_without_a_place_for_it_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
-    with pytest.raises(ValueError, match="no place"):
-        write("table", readme)
-    assert readme.read_text() == "nothing"
-
-
 def test_the_readme_has_the_place() -> None:
-    assert README.read_text().count("<!-- peers: begin -->") == 1
+    assert readme.README.read_text().count("<!-- peers: begin -->") == 1
 
 
 def test_an_environment_that_was_not_finished_is_none(tmp_path: Path) -> None:
@@ -79,6 +75,63 @@ def test_an_environment_that_was_not_finished_is_none(tmp_path: Path) -> None:
     assert python_of(tmp_path, "pfl") is None
     (tmp_path / "pfl/.installed").touch()
     assert python_of(tmp_path, "pfl") == tmp_path / "pfl/bin/python"
+
+
+def make_environments(cache: Path, peers: Iterable[str]) -> None:
+    for peer in peers:
+        (cache / peer / "bin").mkdir(parents=True)
+        (cache / peer / "bin/python").touch()
+        (cache / peer / ".installed").touch()
+
+
+@given(st.sets(st.sampled_from(list(PEERS))), st.sets(st.sampled_from(list(PEERS))), st.sampled_from(WORKLOADS))
+def test_a_peer_asked_for_runs_or_is_said_to_be_left_out(installed: set[str], asked: set[str], workload: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        cache = Path(name)
+        make_environments(cache, installed)
+        found = commands(cache, workload, 3, 2)
+        lines = left_out(cache, [workload], [*asked, BARE])
+    assert list(found)[:2] == ["fedprobe", BARE]
+    assert {line.split()[0] for line in lines} == asked - set(found)
+    assert set(found) - {"fedprobe", BARE} == {peer for peer in installed if workload in PEERS[peer].workloads}
+
+
+def test_every_peer_has_the_same_options(tmp_path: Path) -> None:
+    make_environments(tmp_path, PEERS)
+    for name, command in commands(tmp_path, "W3", 7, 2).items():
+        options = ["--workload", "W3", "--rounds", "7", "--users", "2"]
+        at = command.index("--workload")
+        assert command[at : at + len(options)] == options, name
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_a_peer_is_said_to_run_is_there(name: str) -> None:
+    peer = PEERS[name]
+    script = peer.command[-1]
+    assert (Path(script) if script.endswith(".py") else ROOT / f"{script.replace('.', '/')}.py").is_file()
+    assert set(peer.workloads) <= set(WORKLOADS)
+    assert bool(peer.lacking) == (set(peer.workloads) != set(WORKLOADS))
+    assert peer.packages[0] == ["torch==2.13.0"]
+    assert all("==" in package for packages in peer.packages for package in packages if not package.startswith("-"))
+
+
+def test_a_program_that_ends_early_says_why(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no such thing')"]
+    with (
+        Program(command, dict(os.environ), tmp_path / "errors") as program,
+        pytest.raises(TurnError, match="its rounds did: no such thing"),
+    ):
+        program.round(60)
+
+
+@pytest.mark.parametrize("name", plain.NETWORKS)
+def test_a_copy_of_a_network_trains_itself(name: str) -> None:
+    """FLSim's devices train copies."""
+    network = plain.NETWORKS[name]()
+    copied = copy.deepcopy(network)
+    copied.loss(*(part[:2] for part in plain.user_data(name, 0))).backward()
+    assert all(parameter.grad is not None for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_peers_train_the_same_character_model() -> None:

@@ -334,6 +334,22 @@ def test_caps_hold_and_nothing_is_left_out_below_them(update_of, rows, sequences
         assert total + max(map(len, left)) > symbols
 
 
+@given(st.lists(st.sampled_from(["the oak", "oak the", "is", "ü ü"]), max_size=8))
+def test_of_those_that_are_alike_one_is_trained_on_where_they_must_be_distinct(update_of, rows):
+    for codec, texts in ((WORDS, rows), (Bytes(), " ".join(rows).split())):
+        every = [codec.encode(text.split() if codec == WORDS else text) for text in texts]
+        update = update_of({"u": rows}, codec)
+        assert update.sequences(0) == every
+        distinct = replace(update, distinct=True).sequences(0)
+        assert (
+            len(distinct) == len({tuple(one) for one in every}) and all_in(distinct, every) and all_in(every, distinct)
+        )
+
+
+def all_in(some: list, others: list) -> bool:
+    return all(one in others for one in some)
+
+
 def test_which_sequences_are_taken_is_drawn_anew_every_round(update_of, users, trained_on):
     update = update_of({"u": users["user 5"]}, sequences_per_user=1)
     taken = {tuple(trained_on(update, round=round)[0]) for round in range(1, 200)}

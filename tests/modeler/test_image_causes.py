@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fedprobe.modeler.findings.image_causes import causes, moved
 from fedprobe.modeler.findings.image_patterns import relabellings
-from fedprobe.modeler.findings.images import Proxies, image_findings
+from fedprobe.modeler.findings.images import Account, Proxies, account_of
 from fedprobe.modeler.findings.profile import Looked, Profile
 from fedprobe.models.embedding import EmbeddingConfig
 from fedprobe.models.image_details import compressed, decompressed, tones_of
@@ -36,9 +36,12 @@ def released(images: torch.Tensor, seed: int, config=CONFIG, labels=None) -> Pro
 
 
 def found(b: torch.Tensor, seed: int) -> list:
-    return image_findings(
-        released(STROKES, 2 * seed), released(b, 2 * seed + 1), Proxies(STROKES[::3], None), Looked.at(CONFIG), "a", "b"
-    )
+    return account(STROKES, b, seed).findings
+
+
+def account(a: torch.Tensor, b: torch.Tensor, seed: int) -> Account:
+    profiles = released(a, 2 * seed), released(b, 2 * seed + 1)
+    return account_of(*profiles, Proxies(a[::3], None), Looked.at(CONFIG), "a", "b")
 
 
 STRUCK = {
@@ -74,6 +77,20 @@ def test_two_releases_of_the_same_images_are_no_finding(seed):
     assert found(STROKES, seed) == []
 
 
+@pytest.mark.parametrize("name", ["blur", "blocked-region"])
+def test_what_was_struck_may_be_either_side(name):
+    struck = STRUCK[name](STROKES)
+    forth, back = account(struck, STROKES, 1), account(STROKES, struck, 1)
+    assert forth.or_else(back).findings[0].name == name and back.or_else(forth) is back
+
+
+def test_an_empty_image_is_the_last_thing_that_comes_to_mind():
+    """Of images that were mostly exchanged, empty ones are nearly as good an explanation."""
+    mostly = torch.cat([1 - STROKES[:250], STROKES[250:]])
+    assert account(mostly, STROKES, 1).findings[0].name == "inversion"
+    assert found(torch.ones_like(STROKES), 1)[0].name == "blocked-region"
+
+
 def test_pixels_that_are_stuck_are_counted():
     struck = STROKES.clone()
     for row, column in ((3, 4), (9, 22), (15, 15), (24, 7)):
@@ -99,7 +116,7 @@ def test_grey_values_come_back_from_what_was_kept_of_them():
 def of_classes(images, labels) -> list:
     looked = Looked.at(CLASSES)
     a, b = released(BY_CLASS, 0, CLASSES, LABELS), released(images, 1, CLASSES, labels)
-    return image_findings(a, b, Proxies(BY_CLASS[::2], LABELS[::2]), looked, "a", "b")
+    return account_of(a, b, Proxies(BY_CLASS[::2], LABELS[::2]), looked, "a", "b").findings
 
 
 def test_classes_that_are_missing_or_called_otherwise_are_named():

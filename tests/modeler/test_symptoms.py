@@ -89,8 +89,26 @@ def test_without_labels_the_mix_of_guesses_is_looked_at_unless_images_are_broken
     ],
 )
 def test_runs_of_different_cohorts_are_said_to_differ(tmp_path, rules, differ):
-    runs = [Run.create(tmp_path / str(n), {"cohort": {"rule": rule}}, {}) for n, rule in enumerate(rules)]
+    runs = [
+        Run.create(tmp_path / str(n), {"command": "train-gan", "cohort": {"rule": rule}}, {})
+        for n, rule in enumerate(rules)
+    ]
     assert (cohort_caution(runs) is not None) == differ
+
+
+def test_only_runs_of_one_kind_are_of_different_cohorts(tmp_path):
+    rules = {
+        "train-wordlm": {"criterion": "random"},
+        "train-charlm": {"criterion": "random", "where": "locale == 'en'"},
+    }
+    runs = [
+        Run.create(tmp_path / f"{command} {n}", {"command": command, "cohort": {"rule": rule}}, {})
+        for command, rule in rules.items()
+        for n in range(2)
+    ]
+    assert cohort_caution(runs) is None
+    other = {"command": "train-wordlm", "cohort": {"rule": {"criterion": "random", "where": "locale == 'de'"}}}
+    assert cohort_caution([*runs, Run.create(tmp_path / "other", other, {})]) is not None
 
 
 def test_labels_that_other_noise_would_confuse_are_left_out():

@@ -58,7 +58,7 @@ LEDGER = {"spent": {"epsilon": 1.25, "delta": 1e-7}, "budget": {"epsilon": 4.0, 
     st.sampled_from([None, LEDGER, LEDGER | {"budget": None}]),
     st.booleans(),
 )
-def test_in_short_it_has_all_that_bounds_in_six_lines(participation, noise, rounds, ledger, simulation):
+def test_in_short_it_has_all_that_bounds_in_eight_lines(participation, noise, rounds, ledger, simulation):
     rounds = 1 if participation == "every-user" else rounds
     event = SampledGaussian(counted_multiplier(participation, noise), 0.004, rounds)
     options = {"rounds_opened": 0, "ledger": ledger, "simulation": simulation, "runs": ["runs/low"]}
@@ -68,9 +68,10 @@ def test_in_short_it_has_all_that_bounds_in_six_lines(participation, noise, roun
     text = " ".join(others)
     assert ("round planned" if rounds == 1 else f"{rounds} rounds planned") in text
     assert "part" in text and "fedprobe privacy runs/low" in text
-    assert ledger is None or "ledger 1.25" in text
+    assert f"noise multiplier {noise:.4g}" in text and "Not covered: timing, traffic" in text
+    assert ledger is None or ("ledger 1.25" in text and ledger["rule"] in text)
     # Beside the names of rows, in 80 columns.
-    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 5
+    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 7
 
 
 @given(st.one_of(st.just(0.0), st.floats(0.01, 30)), st.sampled_from([None, "primary model"]))

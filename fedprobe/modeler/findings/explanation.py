@@ -125,7 +125,7 @@ class Explanation:
         side, other = self.pair.side, self.pair.other
         often = sorted(self.mine, key=lambda word: (-side.weight(word), word))[:3]
         quoted = ", ".join(f'"{one_line(word)}"' for word in often)
-        those = "those of {}" if type(side) is type(other) else other.of
+        those = "those of {}" if isinstance(other, Drawn) and isinstance(side, Drawn) else other.of
         return Finding(
             cause.name,
             self.more.value,

@@ -18,7 +18,7 @@ class Cause:
 
     `name` is the stable word of its finding; `says` goes behind "LOW looks like HIGH ...". `pointwise`: every pixel
     changes by its own grey value alone. `undo` brings back what was there, as far as anything does. `among`: how many
-    like it were looked through to find it.
+    like it were looked through to find it. `erases`: it leaves nothing of an image.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Cause:
     pointwise: bool = False
     undo: Callable[[Tensor], Tensor] | None = None
     among: int = 1
+    erases: bool = False
 
 
 def causes() -> Iterator[Cause]:

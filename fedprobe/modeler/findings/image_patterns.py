@@ -88,7 +88,12 @@ def _constant(places: np.ndarray, values: tuple) -> Iterator[Cause]:
     mask = torch.from_numpy(places)
     name, what = _named(places)
     for value, colour in values:
-        yield Cause(name, f"with {what} {colour}", lambda images, to=value: torch.where(mask, torch.tensor(to), images))
+        yield Cause(
+            name,
+            f"with {what} {colour}",
+            lambda images, to=value: torch.where(mask, torch.tensor(to), images),
+            erases=bool(places.all()),
+        )
 
 
 def _named(places: np.ndarray) -> tuple[str, str]:

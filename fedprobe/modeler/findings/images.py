@@ -25,12 +25,20 @@ from fedprobe.models.image_details import TONES, compressed, decompressed, tones
 _LEAST_CHANCE = 1e-4
 # A cause that explains less than this share of the difference is not what happened, however clear the difference is.
 _LEAST_EXPLAINED = 0.4
+# Places are made to fit, so that they explain a part of any difference.
+_LEAST_BY_PLACES = 0.6
+_PLACES = ("blocked-region", "stuck-pixels")
 _LEAST_SHARE = 0.1
 # A further cause must explain this share of what the first one left, where that is this share of all.
 _LEAST_OF_REST = 0.6
 _REST = 0.2
 # Of two causes that explain about as much the one that struck all images is simpler than one that struck some.
 _SIMPLER = 0.1
+# An empty image is a part of whatever images have less of than others: of two causes that explain about as much, it is
+# the other one.
+_ERASING = 0.3
+# Seen from B's side the causes count where they explain so much more.
+_CLEARLY_MORE = 0.1
 # Causes that change how light images are explain much of one another: among those that explain this share of what the
 # best one does, grey values decide, which are known better than how samples' shapes answer to them.
 _LIGHT = ("brightness", "contrast", "gamma", "quantisation")
@@ -74,7 +82,28 @@ def explanations(a: Profile, b: Profile, proxies: Proxies, looked: Looked) -> li
         return _ranked(Difference.of(a, b), directions, looked)
 
 
-def image_findings(
+@dataclass(frozen=True)
+class Account:
+    """What happened to one side's images, seen from the other's.
+
+    `gain` is what the first finding explains, in units of the error, and `excess` all that is more than chance.
+    """
+
+    findings: Sequence[Finding]
+    gain: float
+    excess: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no other account could explain clearly more."""
+        return self.gain >= (1 - _CLEARLY_MORE) * self.excess > 0
+
+    def or_else(self, other: "Account") -> "Account":
+        """This one, unless the `other` explains clearly more."""
+        return other if other.gain > (1 + _CLEARLY_MORE) * self.gain else self
+
+
+def account_of(
     a: Profile,
     b: Profile,
     proxies: Proxies,
@@ -83,16 +112,16 @@ def image_findings(
     b_name: str,
     inverted: Finding | None = None,
     samples: Samples | None = None,
-) -> Sequence[Finding]:
+) -> Account:
     """What happened to B's images, seen from A's: the clearest cause first; none where no cause is clear.
 
     A cause is reported where noise alone would explain itself as well in fewer than one of 10,000 comparisons (over all
-    causes together, Bonferroni), it explains at least 40% of the difference and has struck at least a tenth of the
-    images; a further one where it explains most of what is left. Strength is that share, with its 95% interval.
-    `inverted` is the finding of an inversion by samples, which takes the place of that by means. `samples` of both show
-    what was found.
+    causes together, Bonferroni), it explains at least 40% of the difference (60% where it is places that are always
+    alike) and has struck at least a tenth of the images; a further one where it explains most of what is left. Strength
+    is that share, with its 95% interval. `inverted` is the finding of an inversion by samples, which takes the place of
+    that by means. `samples` of both show what was found.
     """
-    difference, found = Difference.of(a, b), []
+    difference, found, gain = Difference.of(a, b), [], 0.0
     with torch.inference_mode():
         directions = list(_directions(a, b, proxies, looked))
         # What is left of a few sources is at most two things.
@@ -100,8 +129,10 @@ def image_findings(
             ranked = _ranked(difference, directions, looked)
             best = ranked[0]
             beyond = best.gain - _gain_of_nothing(difference, proxies, looked)
-            if not _clear(best, beyond, len(directions), difference, rank, Difference.of(a, b)):
+            # Either side may be the one that was struck.
+            if not _clear(best, beyond, 2 * len(directions), difference, rank, Difference.of(a, b)):
                 break
+            gain = gain or best.gain * _liking(best)
             second = next((other for other in ranked if other.name != best.name), None)
             left = difference.less(best.share * best.direction)
             if best.name not in [one.name for one in found]:
@@ -112,7 +143,7 @@ def image_findings(
                 shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
                 found.append(replace(finding, evidence=evidence, shown=shown))
             difference = left
-    return found
+    return Account(found, gain, Difference.of(a, b).excess)
 
 
 def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> ShownImages | None:
@@ -141,7 +172,7 @@ def _clear(best: Explanation, beyond: float, tried: int, left: Difference, rank:
     if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
         return False
     if rank == 0:
-        return best.explained >= _LEAST_EXPLAINED
+        return best.explained >= (_LEAST_BY_PLACES if best.name in _PLACES else _LEAST_EXPLAINED)
     enough = max(_REST * whole.excess, _CLEARLY_LEFT * (2 * len(left.value)) ** 0.5)
     return left.excess > enough and best.explained >= _LEAST_OF_REST
 
@@ -162,13 +193,18 @@ def _finding(best: Explanation, second: Explanation | None, a_name: str, b_name:
 
 def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked) -> list[Explanation]:
     tried = (_explanation(difference, *one) for one in directions)
-    ranked = sorted(tried, key=lambda one: -one.gain * (1 - _SIMPLER * (1 - one.share)))
+    ranked = sorted(tried, key=lambda one: -one.gain * _liking(one))
     best = ranked[0]
     if best.name not in _LIGHT or not looked.config.details:
         return ranked
     close = [one for one in ranked if one.name in _LIGHT and one.gain >= _ABOUT_AS_MUCH * best.gain]
     first = min(close, key=lambda one: _left_of_tones(one.direction, difference, looked))
     return [first, *(one for one in ranked if one is not first)]
+
+
+def _liking(one: Explanation) -> float:
+    erases = one.cause is not None and one.cause.erases
+    return 1 - _SIMPLER * (1 - one.share) - _ERASING * erases
 
 
 def _left_of_tones(direction: Tensor, difference: Difference, looked: Looked) -> float:

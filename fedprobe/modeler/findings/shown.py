@@ -25,6 +25,11 @@ class Samples:
     paired: tuple[np.ndarray, np.ndarray]
     of_label: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
 
+    def exchanged(self) -> "Samples":
+        """The same from the other side."""
+        of_label = self.of_label
+        return Samples(self.drawn[::-1], self.paired[::-1], of_label and (lambda label: of_label(label)[::-1]))
+
 
 @dataclass(frozen=True)
 class ShownImages:

@@ -32,10 +32,15 @@ class Released:
     counts: Mapping[str, float]
     standard_error: float
     threshold: float
-    of = "the counts of the words that {} released"
     figure = "noised count"
     # What is shown of a word that is not here.
     none = None
+
+    @property
+    def of(self) -> str:
+        """What a share is a share of, with a place for the side's name."""
+        many = len(self.counts)
+        return f"the counts of the {many:,} word{'' if many == 1 else 's'} that {{}} released"
 
     @property
     def words(self) -> Collection[str]:

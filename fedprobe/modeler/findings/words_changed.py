@@ -39,6 +39,7 @@ def words_changed(
         more = mine.more_than(theirs)
         if more.low <= LEAST_STRENGTH:
             continue
+        those = "those of {}" if isinstance(before, Drawn) else before.of
         often = ", ".join(f'"{one_line(word)}"' for word in words[:3])
         says = f"{b_name} has words that {a_name} has not" if name == APPEARED else f"{b_name} lacks words of {a_name}"
         found.append(
@@ -48,8 +49,8 @@ def words_changed(
                 more.low,
                 more.high,
                 f"{says}, and no special cause explains most of them",
-                f"{mine.value:.1%} of {after.of.format(after_name)}, {theirs.value:.1%} of those of {before_name}; "
-                f"most often: {often}",
+                f"{mine.value:.1%} of {after.of.format(after_name)}, "
+                f"{theirs.value:.1%} of {those.format(before_name)}; most often: {often}",
                 shown_words(before, after, (before_name, after_name), words),
             )
         )

@@ -53,9 +53,9 @@ def report_command(paths: Sequence[Path], **given: object) -> list[str]:
 
 def _options(given: Mapping[str, object]) -> list[str]:
     return [
-        _quoted(f"--{name.replace('_', '-')}", value)
+        _quoted(f"--{name.replace('_', '-')}", *([] if value is True else [value]))
         for name, value in given.items()
-        if value is not None and not isinstance(value, bool)
+        if value is not None and value is not False
     ]
 
 

@@ -133,9 +133,14 @@ class Explanation:
             self.more.high,
             f"{name} has {cause.has}; {other_name} has fewer",
             f"{self.shares[0].value:.1%} of {side.of.format(name)}, {self.shares[1].value:.1%} of "
-            f"{those.format(other_name)}; most often: {quoted}",
+            f"{those.format(other_name)}; {most_often(side, self.mine)}: {quoted}",
             shown_words(other, side, (other_name, name), self.mine),
         )
+
+
+def most_often(side: Side, words: Collection[str]) -> str:
+    """What to say before examples that come first by how often `side` has them: it may have each of them as often."""
+    return "most often" if len({side.weight(word) for word in words}) > 1 else "such as"
 
 
 def shown_words(other: Side, side: Side, names: tuple[str, str], words: Collection[str]) -> ShownWords:

@@ -138,12 +138,20 @@ def account_of(
             if best.name not in [one.name for one in found]:
                 by_samples = inverted if best.name == "inversion" else None
                 finding = by_samples or _finding(best, second, a_name, b_name)
-                undone = f"{difference.size:.2f} standard errors (root mean square), by {left.size:.2f} with it undone"
-                evidence = f"{finding.evidence}; what was released differs by {undone}"
+                evidence = f"{finding.evidence}; {_released(difference, left)}"
                 shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
                 found.append(replace(finding, evidence=evidence, shown=shown))
             difference = left
     return Account(found, gain, Difference.of(a, b).excess)
+
+
+def _released(difference: Difference, left: Difference) -> str:
+    """How far apart the releases are, with what is `left` of that: most of it is noise, whatever happened."""
+    return (
+        f"the {len(difference.value):,} released figures, most of which are noise, differ by {difference.size:.2f} "
+        f"standard errors in the root mean square ({difference.size_of_noise:.2f} by noise alone), and by "
+        f"{left.size:.2f} with this undone"
+    )
 
 
 def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> ShownImages | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from scipy.stats import fisher_exact
 
-from fedprobe.modeler.findings.explanation import shown_words
+from fedprobe.modeler.findings.explanation import most_often, shown_words
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.rise import rise, risen
 from fedprobe.modeler.findings.sides import Drawn, Released, Side
@@ -50,7 +50,7 @@ def words_changed(
                 more.high,
                 f"{says}, and no special cause explains most of them",
                 f"{mine.value:.1%} of {after.of.format(after_name)}, "
-                f"{theirs.value:.1%} of {those.format(before_name)}; most often: {often}",
+                f"{theirs.value:.1%} of {those.format(before_name)}; {most_often(after, words)}: {often}",
                 shown_words(before, after, (before_name, after_name), words),
             )
         )

@@ -226,8 +226,8 @@ def test_beside_epsilon_the_ledger_says_what_counts_and_above_it_what_was_found(
     rows = [row, replace(row, spent=3.0, epsilon="3.00"), replace(row, population="other", name="that")]
     last = replace(report_of("ordinary"), ledger=rows).totals
     assert [line.partition(" (delta")[0] for line in last] == [
-        "The ledger of that's population stands at ordinary",
         "The ledger of ordinary's population stands at 3.00",
+        "The ledger of that's population stands at ordinary",
     ]
 
 

@@ -279,6 +279,8 @@ def test_compare_four_runs_of_two_kinds(fedprobe, taught):
     assert "add up" in value["privacy"]["composition"] and value["privacy"]["conditional"]
     plain = fedprobe("compare", *runs, "-n", 2000, "-o", "rates.png")
     assert plain.code == 0 and "oov-by-position" in plain.out and "joined-tokens" in plain.out
+    numbers = [int(line.split()[1]) for line in plain.out.splitlines() if line.startswith("finding ")]
+    assert numbers == [*range(1, len(value["findings"]) + 1)], "numbered through, of all kinds"
 
 
 def test_four_runs_of_one_kind_are_shown_in_80_columns(fedprobe, taught):

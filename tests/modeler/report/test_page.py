@@ -27,7 +27,7 @@ from fedprobe.modeler.report.verdict import Opened, Verdict
 from fedprobe.modeler.report.words import WordList, WordsSection
 from fedprobe.modeler.two_sample import TwoSample
 from fedprobe.privacy.events import SampledGaussian
-from fedprobe.privacy.statement import state
+from fedprobe.privacy.statement import compose, state
 from fedprobe.runs import Run
 
 PICTURE = "data:image/png;base64,AAAA"
@@ -229,6 +229,19 @@ def test_beside_epsilon_the_ledger_says_what_counts_and_above_it_what_was_found(
         "The ledger of ordinary's population stands at 3.00",
         "The ledger of that's population stands at ordinary",
     ]
+
+
+def test_a_delta_that_is_no_run_s_own_is_explained():
+    def one(threshold_delta: float, delta: float = 1e-6):
+        event = SampledGaussian(8.0, 1.0, 1, threshold_delta)
+        return state(event, users_per_round=None, population=40, participation="every-user", delta=delta)
+
+    def explained(*statements) -> str | None:
+        return replace(report_of("w"), statement=compose(statements, exclusive=False)).delta_together
+
+    assert explained(one(5e-7)) is explained(one(0.0), one(0.0)) is None
+    assert "Delta is 1.5e-06" in explained(one(5e-7), one(5e-7))
+    assert "1e-06 in all, and 5e-07 is for their noise" in explained(one(5e-7), one(5e-7))
 
 
 def test_what_was_looked_for_is_named_once():

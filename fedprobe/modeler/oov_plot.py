@@ -25,10 +25,13 @@ _MARKERS = "os^Dv<>p"
 def oov_table(names: Sequence[str], profiles: Sequence[OovProfile], width: int) -> Table:
     """One row a position, one column of bars a run, each with its rate and the half-width of its 95% interval.
 
-    Runs whose names do not fit are A, B, and so on, with a legend below.
+    Runs whose names do not fit are A, B, and so on, with a legend below; of many runs there are no bars, and then no
+    intervals either.
     """
-    bar = max(2, (width - 9) // len(profiles) - 2 - _FIGURE)
-    over = headings(names, bar)
+    room = (width - 9) // len(profiles) - 1
+    bar = max(2, room - 1 - _FIGURE)
+    bars, intervals = room > _FIGURE + 2, room >= _FIGURE
+    over = headings(names, bar if bars else room)
     table = Table(
         box=None,
         pad_edge=False,
@@ -41,17 +44,19 @@ def oov_table(names: Sequence[str], profiles: Sequence[OovProfile], width: int) 
     table.add_column("position", justify="right", no_wrap=True)
     highest = max((max(profile.rates, default=0.0) for profile in profiles), default=0.0) or 1.0
     for name in over:
-        table.add_column(Text(name), no_wrap=True, width=bar)
-        table.add_column("", justify="right", no_wrap=True)
+        if bars:
+            table.add_column(Text(name), no_wrap=True, width=bar)
+        table.add_column("" if bars else Text(name), justify="right", no_wrap=True)
     for position in range(min(MOST_POSITIONS, max(len(profile.rates) for profile in profiles))):
         cells = []
         for profile in profiles:
             if position >= len(profile.rates):
-                cells += ["", ""]
+                cells += [""] * (1 + bars)
                 continue
             low, high = profile.intervals[position]
             rate = profile.rates[position]
-            cells += [_bar(rate / highest, bar), f"{rate:6.1%} ± {(high - low) / 2:.1%}"]
+            cells += [_bar(rate / highest, bar)] * bars
+            cells.append(f"{rate:6.1%}" + f" ± {(high - low) / 2:.1%}" * intervals)
         table.add_row(str(position + 1), *cells)
     return table
 

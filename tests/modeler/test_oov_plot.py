@@ -56,6 +56,17 @@ def test_the_table_fits_80_columns_and_cuts_no_figure(runs, certain):
             assert f"{one.rates[position]:.1%} ± {(high - low) / 2:.1%}" in line
 
 
+@pytest.mark.parametrize("runs", [5, 6, 8])
+def test_of_many_runs_every_rate_is_whole_under_its_heading(runs):
+    profiles = [some_profile(seed, 3) for seed in range(runs)]
+    head, *lines = printed([f"runs/sentences@{number}" for number in range(runs)], profiles)
+    assert head.split() == ["position", *"ABCDEFGH"[:runs]]
+    for position, line in enumerate(lines[:3]):
+        shown = [part for part in line.split() if part.endswith("%")]
+        rates = [f"{one.rates[position]:.1%}" for one in profiles]
+        assert shown[:: len(shown) // runs] == rates
+
+
 @given(st.integers(1, 3), st.integers(40, 200), st.integers(0, 40), st.integers(0, 1000))
 def test_a_table_is_never_wider_than_it_may_be(runs, width, positions, seed):
     profiles = [some_profile(seed + side, max(0, positions - side)) for side in range(runs)]

@@ -134,24 +134,13 @@ def account_of(
                 break
             gain = gain or best.gain * _liking(best)
             second = next((other for other in ranked if other.name != best.name), None)
-            left = difference.less(best.share * best.direction)
             if best.name not in [one.name for one in found]:
                 by_samples = inverted if best.name == "inversion" else None
                 finding = by_samples or _finding(best, second, a_name, b_name)
-                evidence = f"{finding.evidence}; {_released(difference, left)}"
                 shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
-                found.append(replace(finding, evidence=evidence, shown=shown))
-            difference = left
+                found.append(replace(finding, shown=shown))
+            difference = difference.less(best.share * best.direction)
     return Account(found, gain, Difference.of(a, b).excess)
-
-
-def _released(difference: Difference, left: Difference) -> str:
-    """How far apart the releases are, with what is `left` of that: most of it is noise, whatever happened."""
-    return (
-        f"the {len(difference.value):,} released figures, most of which are noise, differ by {difference.size:.2f} "
-        f"standard errors in the root mean square ({difference.size_of_noise:.2f} by noise alone), and by "
-        f"{left.size:.2f} with this undone"
-    )
 
 
 def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> ShownImages | None:

@@ -95,16 +95,6 @@ class Difference:
         return replace(self, value=self.value - explained)
 
     @property
-    def size(self) -> float:
-        """The root mean square of its entries in units of their errors: about 1 by chance."""
-        return (self.inner(self.value, self.value) / len(self.value)) ** 0.5
-
-    @property
-    def size_of_noise(self) -> float:
-        """What `size` would be by noise alone: less than 1, as errors are taken to be no smaller than samples are."""
-        return float((1 - 2 * _FLOOR**2 / self.variance).clamp(min=0).mean()) ** 0.5
-
-    @property
     def excess(self) -> float:
         """How much more there is than chance would make (its mean is 0, its standard deviation the root of 2 Q)."""
         return self.inner(self.value, self.value) - len(self.value)

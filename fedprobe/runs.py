@@ -36,7 +36,7 @@ from fedprobe.privacy.statement import PrivacyStatement, compose, state
 
 _VOCABULARY = "vocabulary.txt"
 # What runs of before were trained with, which do not say it.
-_UNSAID = {"precision": "float32"}
+_UNSAID = {"precision": "float32", "dropout": 0.0, "distinct": False}
 _FREE_ON_RESUME = ("training", "rounds", "device", "shards")
 _STATED = (
     *("users_per_round", "population", "conditional_on", "simulation"),
@@ -146,7 +146,7 @@ class Run:
             name
             for part, now in ((before, config), (before["training"], config["training"]))
             for name, value in now.items()
-            if name not in _FREE_ON_RESUME and part.get(name, _UNSAID.get(name)) != value
+            if name not in _FREE_ON_RESUME and _said(part, name, value) != value
         ]
         if different:
             raise RunError(
@@ -307,3 +307,11 @@ def _share_nobody(one: Run, other: Run) -> bool:
     plans = one.privacy, other.privacy
     same = all(plans[0].get(name) == plans[1].get(name) is not None for name in ("population_id", "measurement"))
     return same and exclusive(one.rule, other.rule)
+
+
+def _said(before: dict, name: str, now: object) -> object:
+    """What a run of before says of `name`, or what it did not have to say then."""
+    said = before.get(name, _UNSAID.get(name))
+    if isinstance(said, dict) and isinstance(now, dict):
+        return {one: value for one, value in _UNSAID.items() if one in now} | said
+    return said

@@ -1,5 +1,6 @@
 """Run directories: whole or absent, read back in order, and counting every round that users were asked for."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -579,3 +580,11 @@ def test_everything_in_a_run_is_json_safetensors_or_words(tmp_path):
             json.loads(path.read_text())
         elif path.is_file():
             assert path.name in ("metrics.jsonl", "rounds_opened", "tensors.safetensors", "vocabulary.txt")
+
+
+@pytest.mark.parametrize(("dropout", "fits"), [(0.0, True), (0.1, False)])
+def test_a_run_of_before_had_none_of_what_it_does_not_say(tmp_path, dropout, fits):
+    run = Run.create(tmp_path / "run", {"architecture": {"hidden": 3}, "training": {"rounds": 2}}, {})
+    now = {"architecture": {"hidden": 3, "dropout": dropout}, "training": {"rounds": 2, "dropout": dropout}}
+    with contextlib.nullcontext() if fits else pytest.raises(RunError, match="architecture, dropout"):
+        run.require_same(now)

@@ -1,7 +1,6 @@
 """An epsilon with everything that must be said beside it, as JSON and in words."""
 
 import math
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ TRUST = (
     "towards whoever receives the run directory; un-noised sums exist only where the shards can be read, and "
     "towards a party that sees those there is no epsilon"
 )
+_NO_LEDGER = "No ledger: other runs on these users are not counted."
 _NOT_COVERED = "Not covered: timing, traffic, file sizes, drop-out patterns."
 _INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
 _NO_BOUND = (
@@ -112,46 +112,41 @@ class PrivacyStatement:
         said += [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts] or [self._plan()]
         if self.composition:
             said.append(self.composition)
-        said += self._large_delta()
+        said += [*self._large_delta(), *self._conditional()]
         if not self.valid:
             return [*said, _NO_BOUND]
         said.append(self.sentence())
         said.append(f"It holds {TRUST}.")
-        if self.conditional_on:
-            said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
         if self.simulation:
             said.append("The population is a simulation: public proxy data, so nobody's privacy was spent.")
         if self.ledger is not None:
             said.append(ledger_line(self.ledger))
-        others = (
-            "No ledger: other runs on these users are not counted."
-            if self.ledger is None and any(part.ledger is None for part in self.parts or [self])
-            else f"All plans on {'this' if not self.parts else 'each'} population are in its ledger."
-        )
-        said.append(f"{_NOT_COVERED} {others}")
+        others = f"All plans on {'this' if not self.parts else 'each'} population are in its ledger."
+        said.append(f"{_NOT_COVERED} {others if self._has_ledger else _NO_LEDGER}")
         return said
 
     def brief(self) -> list[str]:
-        """The statement beside a result, in some eight lines of 80 columns: all that bounds, nothing that explains.
+        """The statement beside a result, in some ten lines of 80 columns: all that bounds, nothing that explains.
 
         `lines` holds the whole; runs have it in their cards.
         """
         said = [self.lines()[0]]
+        plans = dict.fromkeys(part._plan() for part in self.parts or [self])
+        said += plans if len(plans) == 1 else [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts]
         if self.composition:
             said.append(self.composition.replace(_INDICATIVE, "; indicative"))
-        else:
-            said.append(f"{self._takes_part()}; {self._rounds()}; noise multiplier {self.noise_multiplier:.4g}")
-        said += self._large_delta()
+        said += [*self._large_delta(), *self._conditional()]
         if not self.valid:
             return [*said, _NO_BOUND]
         said.append(meaning_in_short(self.bound.value, self.delta))
-        if self.conditional_on:
-            said.append(f"Conditional on the {self.conditional_on}: covers only what is learned beyond it.")
-        said.append(_NOT_COVERED)
+        said.append(f"{_NOT_COVERED[:-1]}; who sees un-noised sums, where the shards can be read.")
         rest = ["a simulation"] * self.simulation
-        rest += [] if self.ledger is None else [f"{ledger_total(self.ledger)}, {self.ledger['rule']}"]
-        whole = f"fedprobe privacy {shlex.join(self.runs)}" if self.runs else "--verbose"
-        return [*said, "; ".join([*rest, f"in full: {whole}"])]
+        if self.ledger is not None:
+            rest.append(f"{ledger_total(self.ledger)}, {self.ledger['rule']}")
+        elif not self._has_ledger:
+            rest.append(_NO_LEDGER[:-1])
+        rest += [f"in full: fedprobe privacy {shlex.join(self.runs)}"] if self.runs else []
+        return [*said, *(["; ".join(rest)] if rest else [])]
 
     def line(self) -> str:
         """The figure alone, in one line with what must never be left out beside it."""
@@ -161,6 +156,10 @@ class PrivacyStatement:
         elif self.bound.value > MEANINGFUL_EPSILON:
             infinite = math.isinf(self.bound.value)
             said.append("no guarantee: no noise" if infinite else "not a meaningful protection by itself")
+        if self.indicative:
+            said.append("indicative")
+        if self._large_delta():
+            said.append(self._large_delta()[0])
         if self.conditional_on:
             said.append(f"conditional on the {self.conditional_on}")
         return "   ".join(said)
@@ -173,14 +172,18 @@ class PrivacyStatement:
     def _plan(self) -> str:
         return (
             f"{takes_part(self.participation, self.events[0], self.users_per_round)}; "
-            f"{self._rounds()}; noise multiplier {self.noise_multiplier:g}"
+            f"{self._rounds()}; noise multiplier {self.noise_multiplier:.4g}"
             f"{threshold_share(self.threshold_delta)}"
         )
 
-    def _takes_part(self) -> str:
-        """Who takes part in a round, without how that is counted, and of how many."""
-        who = re.split("[;:]", takes_part(self.participation, self.events[0], self.users_per_round))[0]
-        return who if self.population is None else f"{who} (population {self.population:,})"
+    @property
+    def _has_ledger(self) -> bool:
+        return self.ledger is not None or all(part.ledger is not None for part in self.parts or [self])
+
+    def _conditional(self) -> list[str]:
+        if not self.conditional_on:
+            return []
+        return [f"Conditional on the {self.conditional_on}: covers only what is learned beyond it."]
 
     def _rounds(self) -> str:
         opened = "" if self.rounds_opened is None else f", {self.rounds_opened} opened"

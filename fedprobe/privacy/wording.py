@@ -44,8 +44,9 @@ def meaning_in_short(epsilon: float, delta: float) -> str:
         return meaning(epsilon, delta, "it publishes")
     if epsilon > MEANINGFUL_EPSILON:
         return (
-            f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: the odds that a given "
-            f"person took part may change by a factor of {_factor(epsilon)}."
+            f"Epsilon above {MEANINGFUL_EPSILON:g} is not a meaningful protection by itself: towards whoever receives "
+            f"the run, the odds that a person took part may change {_factor(epsilon)}-fold, but for a chance of "
+            f"{_chance(delta)}."
         )
     factor = "1" if epsilon == 0 else _factor(epsilon)
     return (
@@ -108,10 +109,12 @@ def _spent(total: dict) -> str:
 
 
 def _factor(value: float) -> str:
+    """e to an epsilon, rounded up: it stands behind "at most"."""
     if value > 20:
         return f"e^{figure(value)}"
     factor = math.exp(value)
-    return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"
+    digits = 2 if factor < 10 else 1 if factor < 100 else 0
+    return f"{math.ceil(factor * 10**digits) / 10**digits:,.{digits}f}"
 
 
 def _chance(delta: float) -> str:

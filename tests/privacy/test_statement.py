@@ -1,6 +1,7 @@
 """An epsilon is never printed without what it means."""
 
 import math
+import re
 import textwrap
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from fedprobe.privacy.accountants import epsilon
 from fedprobe.privacy.events import SampledGaussian, counted_multiplier
 from fedprobe.privacy.statement import compose, default_delta, figure, state
+from fedprobe.privacy.wording import meaning, meaning_in_short
 
 PLAN = SampledGaussian(1.0, 0.004, 1000)
 
@@ -58,7 +60,7 @@ LEDGER = {"spent": {"epsilon": 1.25, "delta": 1e-7}, "budget": {"epsilon": 4.0, 
     st.sampled_from([None, LEDGER, LEDGER | {"budget": None}]),
     st.booleans(),
 )
-def test_in_short_it_has_all_that_bounds_in_eight_lines(participation, noise, rounds, ledger, simulation):
+def test_in_short_it_has_all_that_bounds_in_some_ten_lines(participation, noise, rounds, ledger, simulation):
     rounds = 1 if participation == "every-user" else rounds
     event = SampledGaussian(counted_multiplier(participation, noise), 0.004, rounds)
     options = {"rounds_opened": 0, "ledger": ledger, "simulation": simulation, "runs": ["runs/low"]}
@@ -71,7 +73,7 @@ def test_in_short_it_has_all_that_bounds_in_eight_lines(participation, noise, ro
     assert f"noise multiplier {noise:.4g}" in text and "Not covered: timing, traffic" in text
     assert ledger is None or ("ledger 1.25" in text and ledger["rule"] in text)
     # Beside the names of rows, in 80 columns.
-    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 7
+    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 10
 
 
 @given(st.one_of(st.just(0.0), st.floats(0.01, 30)), st.sampled_from([None, "primary model"]))
@@ -84,6 +86,27 @@ def test_no_form_of_it_leaves_out_that_it_is_no_protection(noise, conditional_on
         assert figure(statement.bound.value) in text and "(delta 4e-08)" in text
     paper = stated(accountant="paper")
     assert all("no bound" in text for text in (" ".join(paper.brief()), paper.line()))
+
+
+@given(st.floats(1e-3, 20))
+def test_at_most_is_never_less_than_e_to_the_epsilon(value):
+    for said in (meaning(value, 1e-6, "it publishes"), meaning_in_short(value, 1e-6)):
+        factor = float(re.search(r"(?:at most |factor of |change )([\d,.]+\d)", said)[1].replace(",", ""))
+        assert math.exp(value) <= factor * (1 + 1e-12) and factor < 1.1 * math.exp(value) + 0.01
+
+
+def test_no_form_leaves_out_what_makes_a_figure_less_than_it_seems():
+    large = stated(delta=4e-6)
+    assert all("delta x population = 1" in text for text in (" ".join(large.brief()), large.line()))
+    one, other = stated(runs=["a"]), stated(runs=["b"])
+    both = compose([one, other], exclusive=False)
+    assert both.indicative
+    told = " ".join(both.brief())
+    assert "indicative" in told and "1000 rounds planned" in told and "noise multiplier 1" in told
+    assert "indicative" in both.line()
+    assert "other runs on these users are not counted" in told
+    paper = stated(accountant="paper", conditional_on="primary model")
+    assert all("onditional on the primary model" in " ".join(text) for text in (paper.lines(), paper.brief()))
 
 
 def test_the_factor_in_words_is_e_to_the_epsilon():

@@ -80,18 +80,23 @@ class _Layer(torch.autograd.Function):
         r = x.new_zeros(steps + 1, sequences, projection)
         tanh_c = x.new_empty(steps, sequences, hidden)
         m = x.new_empty(steps, sequences, hidden)
+        # Copied once, for a faster product at each step. All views are made at once: one by one, at each step, they
+        # would take a tenth of the time.
+        to_gates, to_r = w_recurrent.T.contiguous(), w_projection.T.contiguous()
+        at, f_at, o_at, g_at = _by_step(gates, *gates.split(hidden, dim=2))
+        f_and_o_at, c_at, r_at, tanh_c_at, m_at = _by_step(gates[:, :, : 2 * hidden], c, r, tanh_c, m)
         for t in range(steps):
-            gate = gates[t].addmm_(r[t], w_recurrent.T)
-            f, o, g = gate.split(hidden, dim=1)
+            if t:
+                at[t].addmm_(r_at[t], to_gates)
             if peephole is None:
-                gate[:, : 2 * hidden].sigmoid_()
+                f_and_o_at[t].sigmoid_()
             else:
-                f.addcmul_(c[t], peephole[0]).sigmoid_()
-            torch.lerp(g.tanh_(), c[t], f, out=c[t + 1])
+                f_at[t].addcmul_(c_at[t], peephole[0]).sigmoid_()
+            torch.lerp(g_at[t].tanh_(), c_at[t], f_at[t], out=c_at[t + 1])
             if peephole is not None:
-                o.addcmul_(c[t + 1], peephole[1]).sigmoid_()
-            torch.mul(o, torch.tanh(c[t + 1], out=tanh_c[t]), out=m[t])
-            torch.mm(m[t], w_projection.T, out=r[t + 1])
+                o_at[t].addcmul_(c_at[t + 1], peephole[1]).sigmoid_()
+            torch.mul(o_at[t], torch.tanh(c_at[t + 1], out=tanh_c_at[t]), out=m_at[t])
+            torch.mm(m_at[t], to_r, out=r_at[t + 1])
         ctx.save_for_backward(x, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m)
         return r[1:]
 
@@ -108,25 +113,27 @@ class _Layer(torch.autograd.Function):
         d_f, d_o, d_g = d.split(hidden, dim=2)
         i = 1 - f
         torch.mul(c[:-1] - g, f * i, out=d_f)
-        torch.mul(tanh_c, o * (1 - o), out=d_o)
-        torch.mul(i, 1 - g * g, out=d_g)
-        c_of_m = torch.addcmul(o, o, tanh_c * tanh_c, value=-1)
+        torch.addcmul(m, m, o, value=-1, out=d_o)
+        torch.addcmul(i, i * g, g, value=-1, out=d_g)
+        c_of_m = torch.addcmul(o, m, tanh_c, value=-1)
         d_r = d_output.clone(memory_format=torch.contiguous_format)
         d_c = x.new_zeros(sequences, hidden)
         d_m = torch.empty_like(d_c)
+        at, f_at, o_at, d_r_at, c_of_m_at, d_f_at = _by_step(d, f, d_o, d_r, c_of_m, d_f)
+        # The gates that only the cell hears of: f and g.
+        f_and_g_at = d.view(steps, sequences, 3, hidden)[:, :, ::2].unbind()
         for t in range(steps - 1, -1, -1):
-            torch.mm(d_r[t], w_projection, out=d_m)
-            d_o[t].mul_(d_m)
-            d_c.addcmul_(d_m, c_of_m[t])
+            torch.mm(d_r_at[t], w_projection, out=d_m)
+            o_at[t].mul_(d_m)
+            d_c.addcmul_(d_m, c_of_m_at[t])
             if peephole is not None:
-                d_c.addcmul_(d_o[t], peephole[1])
-            d_f[t].mul_(d_c)
-            d_g[t].mul_(d_c)
+                d_c.addcmul_(o_at[t], peephole[1])
+            f_and_g_at[t].mul_(d_c[:, None])
             if t:
-                d_r[t - 1].addmm_(d[t], w_recurrent)
-                d_c.mul_(f[t])
+                d_r_at[t - 1].addmm_(at[t], w_recurrent)
+                d_c.mul_(f_at[t])
                 if peephole is not None:
-                    d_c.addcmul_(d_f[t], peephole[0])
+                    d_c.addcmul_(d_f_at[t], peephole[0])
         flat = d.view(-1, 3 * hidden)
         d_x = (flat @ w_input).view_as(x) if ctx.needs_input_grad[0] else None
         d_peephole = None
@@ -140,3 +147,8 @@ class _Layer(torch.autograd.Function):
             d_r.view(-1, projection).T @ m.view(-1, hidden),
             d_peephole,
         )
+
+
+def _by_step(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each tensor's views of its time steps."""
+    return [tensor.unbind() for tensor in tensors]

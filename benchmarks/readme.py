@@ -1,8 +1,22 @@
 """The README's places for what a benchmark measured: between a mark's begin and its end."""
 
+import os
+import re
+from datetime import date
 from pathlib import Path
 
 README = Path(__file__).parent / "README.md"
+
+_CPU = Path("/proc/cpuinfo")
+
+
+def here(cpu: Path = _CPU) -> str:
+    """Where and when something is measured: cores, processor (Linux tells it), day."""
+    told = cpu.read_text() if cpu.exists() else ""
+    model = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
+    vectors = "with" if re.search(r"\bavx512f\b", told) else "without"
+    named = f" of an {model[1].strip()} {vectors} AVX-512" if model else ""
+    return f"{os.cpu_count()} cores{named}, no GPU, {date.today()}"
 
 
 def write(mark: str, text: str, readme: Path | None = None) -> None:

@@ -7,11 +7,9 @@ checks that they run, on little.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import date
 
 from benchmarks import readme
 
@@ -40,8 +38,7 @@ def main(options: Sequence[str] | None = None) -> None:
         told.append(f"$ python -m benchmarks.{name}\n{result.stdout.rstrip()}")
         print(told[-1], flush=True)
     if arguments.write:
-        where = f"{os.cpu_count()} cores, no GPU, {date.today()}."
-        readme.write("rest", "\n".join(["", where, "", "```", "\n\n".join(told), "```", ""]))
+        readme.write("rest", "\n".join(["", f"{readme.here()}.", "", "```", "\n\n".join(told), "```", ""]))
 
 
 if __name__ == "__main__":

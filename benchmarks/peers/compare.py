@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import date
 from pathlib import Path
 
 from benchmarks import readme
@@ -149,7 +148,7 @@ def main(options: Sequence[str] | None = None) -> None:
     print(table(measured))
     if arguments.write:
         draw(measured, PLOT)
-        pairs = f"{rounds} pairs of rounds, {os.cpu_count()} cores, no GPU, {date.today()}."
+        pairs = f"{rounds} pairs of rounds, {readme.here()}."
         readme.write("peers", f"\n{pairs}\n\n{table(measured)}\n\n![Ratios with intervals]({PLOT.name})\n")
 
 

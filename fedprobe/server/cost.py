@@ -1,11 +1,14 @@
-"""How long a plan will take, from parts of a round that are timed here on made-up examples: no shard is opened."""
+"""How long a plan will take, from parts of a round that are timed here on made-up examples: no shard is opened.
+
+Users are timed in the engine that would train them, with every worker at work: on most machines processes slow each
+other down.
+"""
 
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from fedprobe.clients.made_up import made_up_update
 from fedprobe.models.gan import GanConfig
 from fedprobe.models.vocabulary import SPECIALS, VocabularyError, read_vocabulary
 from fedprobe.privacy.mechanism import Mechanism
+from fedprobe.server.engines.local import local_engine
 from fedprobe.server.gan_presets import GanTraining
 from fedprobe.server.language_presets import LanguageTraining
 
@@ -32,34 +36,34 @@ _PARAMETERS = 30_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of each part of a round, measured on one thread, and what they are multiplied by.
+    """Seconds of each part of a round, and what they are multiplied by.
 
     `user` is one user's update, at the plan's caps: users who have less take less. `users_each` is how many of them a
-    worker trains in a round. Reading shards, the ledger and checkpoints are not in it.
+    worker trains in a round; `dealing` is what it takes to hand a round to the workers and to add up what they return.
+    Reading shards, the ledger and checkpoints are not in it.
     """
 
     rounds: int
     users_each: int
     broadcast: float
+    dealing: float
     user: float
     release: float
     apply: float
 
     @property
     def seconds_per_round(self) -> float:
-        return self.broadcast + self.users_each * self.user + self.release + self.apply
+        return self.broadcast + self.dealing + self.users_each * self.user + self.release + self.apply
 
     @property
     def seconds(self) -> float:
         return self.rounds * self.seconds_per_round
 
 
-def predict(
-    training: Any, networks: Any, workers: int | None = None, clock: Callable[[], float] = time.perf_counter
-) -> Cost | None:
+def predict(training: Any, networks: Any, workers: int | None = None) -> Cost | None:
     """What `training` of `networks` costs on this machine's CPU, with `workers` processes (None: one a core).
 
-    Takes about a second, and some where one step of the model does. None where the model is too large to be tried.
+    Takes about two seconds, and some where one step of the model does. None where the model is too large to be tried.
     """
     if _parameters(networks) > _PARAMETERS:
         return None
@@ -67,33 +71,38 @@ def predict(
     batches = math.ceil(_examples_of(training) / full) * getattr(training, "local_epochs", 1)
     tried, few = _small(training, full), min(batches, _BATCHES)
     mechanism = Mechanism(training.clip_norm, training.noise_multiplier)
-    with _one_thread():
+    workers = workers or os.cpu_count() or 1
+    with local_engine(made_up_update(tried, networks, 1), workers) as engine:
         algorithm = tried.algorithm(networks, 0, "cpu")
         state = algorithm.init()
         public = algorithm.broadcast(state, 1)
-        one = made_up_update(tried, networks, 1)
         # Each part runs once before it is timed: what is first done in a process takes longer.
-        total = one(public, [0], 1)
+        total = engine.sum(public, [0] * workers, 1)
         mean = torch.from_numpy(mechanism.release(total).astype(np.float32))
         algorithm.apply(state, mean, _PHASE)
-        first = each = _seconds(lambda: one(public, [0], 1), clock)
-        if few > 1 and first < _BUDGET:
-            several = made_up_update(tried, networks, few)
-            each = max(0.0, _seconds(lambda: several(public, [0], 1), clock) - first) / (few - 1)
-        apply = _seconds(lambda: algorithm.apply(state, mean, 1), clock)
-        broadcast = _seconds(lambda: algorithm.broadcast(state, 1), clock)
+        dealing = _seconds(lambda: engine.sum(public, [], 1))
+        first = each = max(0.0, _seconds(lambda: engine.sum(public, [0] * workers, 1)) - dealing)
+        apply = _seconds(lambda: algorithm.apply(state, mean, 1))
+        broadcast = _seconds(lambda: algorithm.broadcast(state, 1))
         if isinstance(training, GanTraining):
-            phase = max(0.0, _seconds(lambda: algorithm.apply(state, mean, _PHASE), clock) - apply)
+            phase = max(0.0, _seconds(lambda: algorithm.apply(state, mean, _PHASE)) - apply)
             apply += phase * _latents_of(training) / _latents_of(tried) / training.critic_rounds_per_generator_phase
             broadcast *= _examples_of(training) / _examples_of(tried)
-        return Cost(
-            rounds=training.rounds,
-            users_each=math.ceil(training.users_per_round / (workers or os.cpu_count() or 1)),
-            broadcast=broadcast,
-            user=(first + each * (batches - 1)) * full / tried.local_batch_size,
-            release=_seconds(lambda: mechanism.release(total), clock),
-            apply=apply,
-        )
+        release = _seconds(lambda: mechanism.release(total))
+    if few > 1 and first < _BUDGET:
+        with local_engine(made_up_update(tried, networks, few), workers) as engine:
+            engine.sum(public, [0] * workers, 1)
+            several = _seconds(lambda: engine.sum(public, [0] * workers, 1)) - dealing
+        each = max(0.0, several - first) / (few - 1)
+    return Cost(
+        rounds=training.rounds,
+        users_each=math.ceil(training.users_per_round / workers),
+        broadcast=broadcast,
+        dealing=dealing,
+        user=(first + each * (batches - 1)) * full / tried.local_batch_size,
+        release=release,
+        apply=apply,
+    )
 
 
 def symbols_of(vocabulary: Path | None) -> int:
@@ -135,22 +144,11 @@ def _parameters(networks: Any) -> int:
         return sum(one.numel() for module in modules for one in module.parameters())
 
 
-def _seconds(work: Callable[[], Any], clock: Callable[[], float]) -> float:
+def _seconds(work: Callable[[], Any]) -> float:
     """The median time of `work`: as many times as a share of the budget allows, once where it is used up."""
     taken: list[float] = []
     while len(taken) < _REPEATS and sum(taken) < _BUDGET:
-        started = clock()
+        started = time.perf_counter()
         work()
-        taken.append(clock() - started)
+        taken.append(time.perf_counter() - started)
     return statistics.median(taken)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As an engine computes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -33,3 +33,11 @@ def test_a_readme_without_one_place_for_it_is_left_alone(tmp_path: Path, text: s
     with pytest.raises(ValueError, match="no place"):
         readme.write("rest", "table", page)
     assert page.read_text() == text
+
+
+def test_a_processor_is_named_with_whether_it_has_wide_vectors(tmp_path: Path) -> None:
+    cpu = tmp_path / "cpuinfo"
+    for flags, vectors in (("fma avx2", "without"), ("avx2 avx512f", "with")):
+        cpu.write_text(f"processor\t: 0\nmodel name\t: Abacus 3\nflags\t\t: {flags}\n")
+        assert f"of an Abacus 3 {vectors} AVX-512" in readme.here(cpu)
+    assert " of " not in readme.here(tmp_path / "none")

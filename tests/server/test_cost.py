@@ -1,5 +1,6 @@
-"""How long a plan will take, with a clock that the test turns."""
+"""How long a plan will take, with times that the test says."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from fedprobe.clients.data import shards
 from fedprobe.models.classifier import ClassifierConfig
 from fedprobe.models.vocabulary import Bytes
 from fedprobe.server import classifier_presets, cost, gan_presets, language_presets
-from fedprobe.server.cost import predict, symbols_of
+from fedprobe.server.cost import Cost, predict, symbols_of
 
 SMALL = {"embedding": 4, "hidden": 6, "projection": 4, "layers": 1}
 GAN = gan_presets.PRESETS["quick"]
@@ -23,33 +24,40 @@ PLANS = {
 }
 
 
-class Clock:
-    """A second passes between any two looks at it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 1.0
-        return self.now
-
-
 @pytest.fixture(params=PLANS)
 def plan(request):
     return PLANS[request.param]
 
 
-def test_a_plan_takes_its_rounds_times_what_a_round_takes(plan):
+@pytest.fixture
+def predicted(monkeypatch):
+    """`predict`, where dealing is timed as 1 s, a user's first batch as 2 s, and everything after them as 1 s."""
+
+    def one(training, networks, workers: int = 1) -> Cost:
+        seconds = itertools.chain([1.0, 3.0], itertools.repeat(1.0))
+
+        def timed(work) -> float:
+            work()
+            return next(seconds)
+
+        monkeypatch.setattr(cost, "_seconds", timed)
+        return predict(training, networks, workers)
+
+    return one
+
+
+def test_a_plan_takes_its_rounds_times_what_a_round_takes(plan, predicted):
     training, networks = plan
-    short, long = (predict(replace(training, rounds=rounds), networks, 1, Clock()) for rounds in (10, 70))
+    short, long = (predicted(replace(training, rounds=rounds), networks) for rounds in (10, 70))
     assert short.seconds == pytest.approx(10 * short.seconds_per_round)
     assert long.seconds == pytest.approx(7 * short.seconds)
 
 
-def test_a_round_takes_its_users_and_workers_share_them(plan):
+def test_a_round_takes_its_users_and_workers_share_them(plan, predicted):
     training, networks = replace(plan[0], users_per_round=9), plan[1]
-    alone, shared = (predict(training, networks, workers, Clock()) for workers in (1, 2))
-    once = alone.broadcast + alone.release + alone.apply
+    alone, shared = (predicted(training, networks, workers) for workers in (1, 2))
+    once = alone.broadcast + alone.dealing + alone.release + alone.apply
+    assert alone.dealing == 1
     assert alone.seconds_per_round == pytest.approx(once + 9 * alone.user)
     # The slower of the two has five.
     assert shared.seconds_per_round == pytest.approx(once + 5 * shared.user)
@@ -64,22 +72,23 @@ def test_a_round_takes_its_users_and_workers_share_them(plan):
         ("classifier", {"local_epochs": 12}),
     ],
 )
-def test_a_users_batches_are_counted_whole_though_few_are_timed(name, more):
+def test_a_users_batches_are_counted_whole_though_few_are_timed(name, more, predicted):
     training, networks = PLANS[name]
     least = dict.fromkeys(more, 1)
-    one, twelve = (predict(replace(training, **how), networks, 1, Clock()).user for how in (least, more))
-    assert twelve == pytest.approx(12 * one)
+    one, twelve = (predicted(replace(training, **how), networks).user for how in (least, more))
+    assert 0 < twelve == pytest.approx(12 * one)
 
 
-def test_what_no_memory_would_hold_is_scaled_up():
+def test_what_no_memory_would_hold_is_scaled_up(predicted):
     """A million examples of a batch, as many batches: what is made up for the clock is small."""
     huge = replace(GAN, local_batch_size=10**6, local_steps=10**6, generator_steps=10**6, generator_batch_size=10**6)
-    assert predict(huge, PLANS["gan"][1], 1, Clock()).user == pytest.approx(10**12 / cost._EXAMPLES)
+    assert predicted(huge, PLANS["gan"][1]).user == pytest.approx(2 * 10**12 / cost._EXAMPLES)
 
 
 def test_a_generator_that_learns_in_every_tenth_round_takes_a_tenth(monkeypatch):
-    seconds = iter([1.0, 2.0, 1.0, 21.0, 1.0])
-    monkeypatch.setattr(cost, "_seconds", lambda work, clock: next(seconds))
+    # Dealing, a user, applying without the generator, broadcast, applying with it, the release.
+    seconds = iter([1.0, 2.0, 2.0, 1.0, 21.0, 1.0])
+    monkeypatch.setattr(cost, "_seconds", lambda work: next(seconds))
     training = replace(GAN, critic_rounds_per_generator_phase=10, generator_steps=3)
     assert predict(training, PLANS["gan"][1], 1).apply == pytest.approx(2.0 + 3 * 19.0 / 10)
 
@@ -94,7 +103,7 @@ def test_no_shard_is_opened(plan, monkeypatch):
         raise AssertionError("a shard was opened")
 
     monkeypatch.setattr(shards.h5py, "File", opened)
-    assert predict(*plan, 1, Clock()).seconds > 0
+    assert predict(*plan, 1).seconds > 0
 
 
 def test_a_vocabulary_counts_where_it_can_be_read(tmp_path):

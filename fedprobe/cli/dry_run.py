@@ -46,11 +46,15 @@ def say_plan(
         require_made_for(Path(cohort), found.population)
     if found is not None:
         delta = found.ledger.plan_delta(delta, default_delta(population))
-        ledger = found.ledger.totals() | {"rule": RULE}
     delta = default_delta(population) if delta is None else delta
     name, accountant = given["participation"], given["accountant"]
     planned = with_threshold(planned, delta)
     planned = with_noise(planned, given, False, population, name, delta, accountant)
+    if found is not None:
+        # As it would be charged, whatever accountant is asked to speak.
+        cost = epsilon([event_of(planned, name, population)], delta).value
+        ledger = found.ledger.totals() | {"rule": RULE}
+        after = found.ledger.spent_with(cost, delta, cell_ahead(found, given, cohort)).to_json()
     with flags():
         statement = state(
             event_of(planned, name, population),
@@ -61,18 +65,13 @@ def say_plan(
             delta=delta,
             accountant=accountant,
             conditional_on=conditional_on,
+            ledger=None if ledger is None else {**ledger, "before": ledger["spent"], "spent": after},
         )
     noise = f"noise multiplier {planned.noise_multiplier:.4g}"
-    out.row("plan", f"{rounds_of(planned, name)}, cohort {cohort}, {noise}; nothing is trained")
+    out.row("plan", f"{rounds_of(planned, name)}, cohort {cohort}, {noise}; nothing is reserved or trained")
     out.statement(statement)
     value = statement.to_json()
     if ledger is not None:
-        # As it would be charged, whatever accountant is asked to speak.
-        cost = epsilon([event_of(planned, name, population)], delta).value
-        after = found.ledger.spent_with(cost, delta, cell_ahead(found, given, cohort)).to_json()
-        before = _said(ledger["spent"]["epsilon"])
-        budget = "" if ledger["budget"] is None else f" of {ledger['budget']['epsilon']:g}"
-        out.row("ledger", f"epsilon {before} before, {_said(after['epsilon'])} after{budget}; nothing was reserved")
         value["ledger"] = {**ledger, "after": after}
     if networks is not None:
         value |= _predicted(out, planned, networks(), given)
@@ -82,10 +81,20 @@ def say_plan(
 def _predicted(out: Output, planned, networks, given: dict) -> dict[str, float | None]:
     """Say how long the plan takes, and return it."""
     from fedprobe.server.cost import predict
+    from fedprobe.server.engines.distributed import joined
+    from fedprobe.server.engines.local import EngineError
 
-    cost = predict(planned, networks, given.get("workers")) if given["device"] == "cpu" else None
+    cost, why = None, "the model is too large to be tried"
+    if given["device"] != "cpu":
+        why = "only a CPU is measured"
+    elif joined():
+        why = "only one process and its workers are measured, not a job of several ranks"
+    else:
+        try:
+            cost = predict(planned, networks, given.get("workers"), given.get("precision") or "float32")
+        except EngineError:
+            why = "a worker process died of one made-up user, as they do where memory is short"
     if cost is None:
-        why = "the model is too large to be tried" if given["device"] == "cpu" else "only a CPU is measured"
         out.row("time", f"not predicted: {why}")
         return {"predicted_seconds": None, "predicted_seconds_per_round": None}
     each = cost.seconds_per_round
@@ -116,9 +125,3 @@ def _ground_at_hand(context: typer.Context, shards: list[str] | None, record: Pa
     if not files or lookup(files, record) is None:
         return None
     return ground(context, shards, record, "--dry-run")
-
-
-def _said(epsilon: float | None) -> str:
-    from fedprobe.privacy.statement import figure
-
-    return "infinite" if epsilon is None else figure(epsilon)

@@ -47,11 +47,11 @@ class MadeUpUser:
         return [list(self.words)] * self.examples
 
 
-def made_up_update(training, networks, batches: int) -> ClientUpdate:
+def made_up_update(training, networks, batches: int, precision: str = "float32") -> ClientUpdate:
     """The update, on a CPU, of a made-up user who trains on `batches` full batches in one pass over what she has.
 
     `training` is a `GanTraining`, `LanguageTraining` or `ClassifierTraining`, which this room does not import;
-    `networks` says which. A sequence is as long as the plan lets one be.
+    `networks` says which. A sequence is as long as the plan lets one be. Of a GAN, `precision` is float32.
     """
     size = training.local_batch_size
     count = batches * size
@@ -62,7 +62,7 @@ def made_up_update(training, networks, batches: int) -> ClientUpdate:
         return CriticUpdate(user, ONLY, networks, mechanism, size, batches, rate, training.gradient_penalty, 0)
     if isinstance(networks, ClassifierConfig):
         user = MadeUpUser(count, (networks.channels, networks.height, networks.width))
-        return ClassifierUpdate(user, ONLY, networks, mechanism, size, 1, count, rate, 0)
+        return ClassifierUpdate(user, ONLY, networks, mechanism, size, 1, count, rate, 0, precision=precision)
     assert isinstance(networks, LanguageConfig)
     length = training.sequence_length
     if networks.symbols == Bytes.symbols:
@@ -72,4 +72,5 @@ def made_up_update(training, networks, batches: int) -> ClientUpdate:
     else:
         codec, user = Vocabulary(("word",)), MadeUpUser(count, words=("word",) * (length - 1))
     symbols = count * length
-    return LanguageModelUpdate(user, ONLY, codec, networks, mechanism, size, 1, count, symbols, length, rate, 0)
+    caps = 1, count, symbols, length
+    return LanguageModelUpdate(user, ONLY, codec, networks, mechanism, size, *caps, rate, 0, precision=precision)

@@ -29,7 +29,8 @@ class CifgLayer(nn.Module):
     def __init__(self, inputs: int, hidden: int, projection: int, peepholes: bool) -> None:
         super().__init__()
         self.hidden, self.projection = hidden, projection
-        # Without it the equations are taken as they stand, which torch can map over stacked parameters.
+        # Without it the equations are taken as they stand, which torch can map over stacked parameters. Off a CPU they
+        # are so too: written out, the gradient is fast on a CPU only, and autocast knows its types there only.
         self.by_hand = True
         self.w_input = nn.Parameter(torch.empty(3 * hidden, inputs))
         self.w_recurrent = nn.Parameter(torch.empty(3 * hidden, projection))
@@ -43,7 +44,7 @@ class CifgLayer(nn.Module):
         nn.init.ones_(self.bias[:hidden])
 
     def forward(self, x_TBI: Tensor) -> Tensor:
-        if self.by_hand:
+        if self.by_hand and x_TBI.device.type == "cpu":
             return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
         outputs, state = [], self.start(x_TBI.shape[1])
         for x_BI in x_TBI:

@@ -111,16 +111,22 @@ def _spent(total: dict) -> str:
 def _factor(value: float) -> str:
     """e to an epsilon, rounded up: it stands behind "at most"."""
     if value > 20:
-        return f"e^{figure(value)}"
+        digits = 0 if value >= 1000 else 2
+        return f"e^{_up(value, digits):,.{digits}f}"
     factor = math.exp(value)
     digits = 2 if factor < 10 else 1 if factor < 100 else 0
-    return f"{math.ceil(factor * 10**digits) / 10**digits:,.{digits}f}"
+    return f"{_up(factor, digits):,.{digits}f}"
 
 
 def _chance(delta: float) -> str:
-    """4e-8 as "4 in 100 million"."""
+    """4e-8 as "4 in 100 million", rounded up to three digits."""
     exponent = -math.floor(math.log10(delta) + 1e-9)
     for digits, word in ((12, " trillion"), (9, " billion"), (6, " million"), (3, ",000")):
         if digits <= exponent < digits + 3:
-            return f"{delta * 10**exponent:.3g} in {10 ** (exponent - digits)}{word}"
+            return f"{_up(delta * 10**exponent, 2):.3g} in {10 ** (exponent - digits)}{word}"
     return f"{delta:.2g}"
+
+
+def _up(value: float, digits: int) -> float:
+    """`value` rounded up after so many digits, but for what floating point adds to one that has no more."""
+    return math.ceil(value * 10**digits * (1 - 1e-12)) / 10**digits

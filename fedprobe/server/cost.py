@@ -60,10 +60,11 @@ class Cost:
         return self.rounds * self.seconds_per_round
 
 
-def predict(training: Any, networks: Any, workers: int | None = None) -> Cost | None:
+def predict(training: Any, networks: Any, workers: int | None = None, precision: str = "float32") -> Cost | None:
     """What `training` of `networks` costs on this machine's CPU, with `workers` processes (None: one a core).
 
     Takes about two seconds, and some where one step of the model does. None where the model is too large to be tried.
+    Raises EngineError where a worker dies of it.
     """
     if _parameters(networks) > _PARAMETERS:
         return None
@@ -72,7 +73,7 @@ def predict(training: Any, networks: Any, workers: int | None = None) -> Cost | 
     tried, few = _small(training, full), min(batches, _BATCHES)
     mechanism = Mechanism(training.clip_norm, training.noise_multiplier)
     workers = workers or os.cpu_count() or 1
-    with local_engine(made_up_update(tried, networks, 1), workers) as engine:
+    with local_engine(made_up_update(tried, networks, 1, precision), workers) as engine:
         algorithm = tried.algorithm(networks, 0, "cpu")
         state = algorithm.init()
         public = algorithm.broadcast(state, 1)
@@ -90,7 +91,7 @@ def predict(training: Any, networks: Any, workers: int | None = None) -> Cost | 
             broadcast *= _examples_of(training) / _examples_of(tried)
         release = _seconds(lambda: mechanism.release(total))
     if few > 1 and first < _BUDGET:
-        with local_engine(made_up_update(tried, networks, few), workers) as engine:
+        with local_engine(made_up_update(tried, networks, few, precision), workers) as engine:
             engine.sum(public, [0] * workers, 1)
             several = _seconds(lambda: engine.sum(public, [0] * workers, 1)) - dealing
         each = max(0.0, several - first) / (few - 1)

@@ -13,6 +13,8 @@ from fedprobe.cli.main import app
 from fedprobe.cli.output import Output, error
 from fedprobe.models.stored import load_stored, store
 from fedprobe.runs import Run
+from fedprobe.server import cost
+from fedprobe.server.engines.local import EngineError
 from fedprobe.server.gan_presets import PRESETS, GanTraining
 
 PRIVACY = {
@@ -226,6 +228,29 @@ def test_a_dry_run_predicts_no_time_where_a_cpu_would_not_tell(fedprobe, tiny):
     plan = [*tiny, "--noise-multiplier", 0.01, "--population", 12, "--dry-run", "--json"]
     value = fedprobe("train-gan", "nowhere.h5", *plan, "--device", "cuda").json
     assert value["predicted_seconds"] is None and value["predicted_seconds_per_round"] is None
+
+
+def test_a_dry_run_whose_worker_dies_still_says_epsilon(fedprobe, tiny, monkeypatch):
+    def died(*_):
+        raise EngineError("a worker process died")
+
+    monkeypatch.setattr(cost, "predict", died)
+    plan = [*tiny, "--noise-multiplier", 0.01, "--population", 12, "--dry-run", "--json"]
+    value = fedprobe("train-gan", "nowhere.h5", *plan).json
+    assert value["epsilon"] > 0 and value["predicted_seconds"] is None
+
+
+def test_a_dry_run_times_the_precision_that_is_asked_for(fedprobe, tiny, monkeypatch):
+    asked = []
+
+    def timed(training, networks, workers, precision):
+        asked.append(precision)
+
+    monkeypatch.setattr(cost, "predict", timed)
+    plan = ["--population", 12, "--noise-multiplier", 1, "--dry-run", "--json"]
+    assert fedprobe("train-charlm", "nowhere.h5", *plan, "--precision", "bf16").code == 0
+    assert fedprobe("train-gan", "nowhere.h5", *plan).code == 0
+    assert asked == ["bf16", "float32"]
 
 
 def test_a_runs_config_holds_all_that_made_it(walked):

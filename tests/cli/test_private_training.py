@@ -120,3 +120,10 @@ def test_the_run_says_what_the_ledger_held(fedprobe, private, tmp_path):
     ledger = json.loads((tmp_path / "run/privacy.json").read_text())["ledger"]
     assert ledger["budget"]["epsilon"] == 4 and ledger["spent"]["epsilon"] == spent(fedprobe)
     assert "budget is 4" in (tmp_path / "run/card.md").read_text()
+
+
+def test_a_dry_run_says_what_the_ledger_would_hold_and_never_that_there_is_none(fedprobe, private):
+    assert train(fedprobe, "low.json", "run", 2, 4).code == 0
+    said = " ".join(train(fedprobe, "random", "next", 1, 4, "--dry-run").out.split())
+    assert "ledger 2.00 -> 3.00 of 4.00" in said and "No ledger" not in said
+    assert spent(fedprobe) == pytest.approx(2, abs=0.01)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
+from fedprobe.models import cifg
 from fedprobe.models.cifg import CifgLayer
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 4), st.booleans())
@@ -161,3 +162,11 @@ def test_a_new_layer_remembers_because_its_forget_gate_has_a_bias_of_1(peepholes
     # Nothing comes in: tanh(0) = 0. The output's and the candidate's biases are 0.
     torch.testing.assert_close(after, c_BH / (1 + math.exp(-1)))
     assert float(layer.bias.detach().sum()) == 3
+
+
+@with_and_without_peepholes
+def test_off_a_cpu_the_equations_are_taken_as_they_stand(peepholes, monkeypatch):
+    """There autocast would hand bfloat16 to a gradient that is written out for one type."""
+    monkeypatch.setattr(cifg, "_Layer", None)
+    layer = CifgLayer(2, 3, 2, peepholes).to("meta")
+    assert layer(torch.empty(4, 5, 2, device="meta")).shape == (4, 5, 2)

@@ -73,7 +73,7 @@ def test_in_short_it_has_all_that_bounds_in_some_ten_lines(participation, noise,
     assert f"noise multiplier {noise:.4g}" in text and "Not covered: timing, traffic" in text
     assert ledger is None or ("ledger 1.25" in text and ledger["rule"] in text)
     # Beside the names of rows, in 80 columns.
-    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 10
+    assert sum(len(textwrap.wrap(line, 69)) for line in others) <= 11
 
 
 @given(st.one_of(st.just(0.0), st.floats(0.01, 30)), st.sampled_from([None, "primary model"]))
@@ -93,6 +93,26 @@ def test_at_most_is_never_less_than_e_to_the_epsilon(value):
     for said in (meaning(value, 1e-6, "it publishes"), meaning_in_short(value, 1e-6)):
         factor = float(re.search(r"(?:at most |factor of |change )([\d,.]+\d)", said)[1].replace(",", ""))
         assert math.exp(value) <= factor * (1 + 1e-12) and factor < 1.1 * math.exp(value) + 0.01
+
+
+@given(st.floats(20.01, 1e5))
+def test_a_power_of_e_is_rounded_up(value):
+    said = re.search(r"e\^([\d,.]+\d)", meaning(value, 1e-6, "it publishes"))[1]
+    assert value * (1 - 1e-9) <= float(said.replace(",", "")) <= value + (0.0101 if value < 1000 else 1)
+
+
+@given(st.floats(1e-14, 0.9e-3))
+def test_but_for_a_chance_of_is_no_less_than_delta(delta):
+    said = re.search(
+        r"but for a chance of ([\d.]+) in (\d+)(,000| million| billion| trillion)", meaning(1, delta, "it")
+    )
+    if said is not None:
+        many = int(said[2]) * {",000": 1e3, " million": 1e6, " billion": 1e9, " trillion": 1e12}[said[3]]
+        assert delta * (1 - 1e-9) <= float(said[1]) / many <= delta * 1.011
+
+
+def test_a_delta_of_one_digit_keeps_it():
+    assert "4 in 100 million" in meaning(1, 4e-8, "it") and "1 in 10 million" in meaning(1, 1e-7, "it")
 
 
 def test_no_form_leaves_out_what_makes_a_figure_less_than_it_seems():

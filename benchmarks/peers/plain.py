@@ -21,6 +21,7 @@ from fedprobe.models.language import LanguageConfig
 CRITIC_WEIGHT_DECAY = 2.5e-5
 _PENALTY = 10.0
 _SYMBOLS = 258
+_BEGIN, _END = 256, 257
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,10 @@ def user_data(name: str, user: int) -> tuple[Tensor, ...]:
     """One user's tensors, examples first."""
     stream, examples = torch.Generator().manual_seed(user), WORKLOADS[name].examples
     if name == "W1":
-        symbols = torch.randint(0, _SYMBOLS, (examples, 21), generator=stream)
-        return symbols[:, :-1].contiguous(), symbols[:, 1:].contiguous()
+        # Words of 19 letters, as in ../workloads.py: what a letter costs is the same for all but fedprobe.
+        letters = torch.randint(ord("a"), ord("z") + 1, (examples, 19), generator=stream)
+        mark = letters.new_ones(examples, 1)
+        return torch.cat([_BEGIN * mark, letters], dim=1), torch.cat([letters, _END * mark], dim=1)
     images = torch.rand(examples, 1, 28, 28, generator=stream) * 2 - 1
     return (images,) if name == "W2" else (images, torch.randint(0, LABELS, (examples,), generator=stream))
 

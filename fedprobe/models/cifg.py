@@ -16,6 +16,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 # Shapes: T time steps, B sequences, I inputs, H cells, P projected. Gates lie in the order f, o, g.
 
@@ -44,13 +45,31 @@ class CifgLayer(nn.Module):
         nn.init.ones_(self.bias[:hidden])
 
     def forward(self, x_TBI: Tensor) -> Tensor:
-        if self.by_hand and x_TBI.device.type == "cpu":
-            return _Layer.apply(x_TBI, self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole)
+        if self._is_by_hand:
+            return self._written_out(x_TBI.flatten(0, 1), None, x_TBI.shape[:2])
         outputs, state = [], self.start(x_TBI.shape[1])
         for x_BI in x_TBI:
             state = self.step(x_BI, state)
             outputs.append(state[0])
         return torch.stack(outputs)
+
+    def of_rows(self, table_VI: Tensor, rows_TB: Tensor) -> Tensor:
+        """The layer of the rows of a table, such as an embedding: `layer(table_VI[rows_TB])`.
+
+        What a row adds to the gates is computed once, however often the row is there: text has few distinct letters.
+        """
+        if not self._is_by_hand:
+            return self(functional.embedding(rows_TB, table_VI))
+        distinct, rows_TB = rows_TB.unique(return_inverse=True)
+        return self._written_out(functional.embedding(distinct, table_VI), rows_TB.flatten(), rows_TB.shape)
+
+    @property
+    def _is_by_hand(self) -> bool:
+        return self.by_hand and self.bias.device.type == "cpu"
+
+    def _written_out(self, x_NI: Tensor, rows: Tensor | None, shape_TB: torch.Size) -> Tensor:
+        weights = self.w_input, self.w_recurrent, self.bias, self.w_projection, self.peephole
+        return _Layer.apply(x_NI, rows, shape_TB, *weights)
 
     def start(self, sequences: int) -> tuple[Tensor, Tensor]:
         """The state (r [B, P], c [B, H]) before the first step."""
@@ -68,15 +87,19 @@ class CifgLayer(nn.Module):
 
 
 class _Layer(torch.autograd.Function):
-    """All time steps of a layer, forward and backward; see `CifgLayer.step` for one of them."""
+    """All time steps of a layer, forward and backward; see `CifgLayer.step` for one of them.
+
+    Step t of sequence b takes row `rows[t * B + b]` of `x` [N, I]; without `rows`, row t * B + b.
+    """
 
     @staticmethod
     @partial(torch.amp.custom_fwd, device_type="cpu", cast_inputs=torch.bfloat16)
-    def forward(ctx, x, w_input, w_recurrent, bias, w_projection, peephole):
-        steps, sequences, inputs = x.shape
+    def forward(ctx, x, rows, shape, w_input, w_recurrent, bias, w_projection, peephole):
+        steps, sequences = shape
         projection, hidden = w_projection.shape
         # All inputs' shares of the gates in one product; the gates then replace them in place.
-        gates = torch.addmm(bias, x.reshape(-1, inputs), w_input.T).view(steps, sequences, 3 * hidden)
+        gates = torch.addmm(bias, x, w_input.T)
+        gates = (gates if rows is None else gates.index_select(0, rows)).view(steps, sequences, 3 * hidden)
         c = x.new_zeros(steps + 1, sequences, hidden)
         r = x.new_zeros(steps + 1, sequences, projection)
         tanh_c = x.new_empty(steps, sequences, hidden)
@@ -98,25 +121,25 @@ class _Layer(torch.autograd.Function):
                 o_at[t].addcmul_(c_at[t + 1], peephole[1]).sigmoid_()
             torch.mul(o_at[t], torch.tanh(c_at[t + 1], out=tanh_c_at[t]), out=m_at[t])
             torch.mm(m_at[t], to_r, out=r_at[t + 1])
-        ctx.save_for_backward(x, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m)
+        ctx.save_for_backward(x, rows, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m)
         return r[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @partial(torch.amp.custom_bwd, device_type="cpu")
     def backward(ctx, d_output):
-        x, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m = ctx.saved_tensors
-        steps, sequences, inputs = x.shape
+        x, rows, w_input, w_recurrent, w_projection, peephole, gates, c, r, tanh_c, m = ctx.saved_tensors
+        steps, sequences, _ = gates.shape
         projection, hidden = w_projection.shape
         f, o, g = gates.split(hidden, dim=2)
         # What each gate's gradient is of dm (o) or dc (f, g), for all steps at once; `d` becomes the gradient itself.
         d = torch.empty_like(gates)
         d_f, d_o, d_g = d.split(hidden, dim=2)
-        i = 1 - f
-        torch.mul(c[:-1] - g, f * i, out=d_f)
-        torch.addcmul(m, m, o, value=-1, out=d_o)
-        torch.addcmul(i, i * g, g, value=-1, out=d_g)
-        c_of_m = torch.addcmul(o, m, tanh_c, value=-1)
+        by_sigmoid, by_tanh = torch.ops.aten.sigmoid_backward.grad_input, torch.ops.aten.tanh_backward.grad_input
+        by_sigmoid(c[:-1] - g, f, grad_input=d_f)
+        by_sigmoid(tanh_c, o, grad_input=d_o)
+        by_tanh(1 - f, g, grad_input=d_g)
+        c_of_m = torch.ops.aten.tanh_backward(o, tanh_c)
         d_r = d_output.clone(memory_format=torch.contiguous_format)
         d_c = x.new_zeros(sequences, hidden)
         d_m = torch.empty_like(d_c)
@@ -136,15 +159,19 @@ class _Layer(torch.autograd.Function):
                 if peephole is not None:
                     d_c.addcmul_(d_f_at[t], peephole[0])
         flat = d.view(-1, 3 * hidden)
-        d_x = (flat @ w_input).view_as(x) if ctx.needs_input_grad[0] else None
+        # What was looked up several times gets the sum of all of its gradients.
+        d_shares = flat if rows is None else flat.new_zeros(len(x), 3 * hidden).index_add_(0, rows, flat)
+        d_x = d_shares @ w_input if ctx.needs_input_grad[0] else None
         d_peephole = None
         if peephole is not None:
             d_peephole = torch.stack([(d_f * c[:-1]).sum((0, 1)), (d_o * c[1:]).sum((0, 1))])
         return (
             d_x,
-            flat.T @ x.reshape(-1, inputs),
+            None,
+            None,
+            d_shares.T @ x,
             flat.T @ r[:-1].reshape(-1, projection),
-            flat.sum(0),
+            d_shares.sum(0),
             d_r.view(-1, projection).T @ m.view(-1, hidden),
             d_peephole,
         )

@@ -77,10 +77,11 @@ class LanguageModel(nn.Module):
 
     def loss(self, symbols_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy over the targets, NO_TARGET left out."""
-        targets_TB = targets_BT.T
-        wanted = targets_TB != NO_TARGET
+        targets = targets_BT.T.flatten()
         # The softmax is most of the work over a vocabulary: none of it for what nobody asks.
-        return functional.cross_entropy(self._logits(self._outputs(symbols_BT)[wanted]), targets_TB[wanted])
+        wanted = (targets != NO_TARGET).nonzero().squeeze(1)
+        outputs = self._outputs(symbols_BT).flatten(0, 1).index_select(0, wanted)
+        return functional.cross_entropy(self._logits(outputs), targets.index_select(0, wanted))
 
     def start(self, sequences: int) -> list[tuple[Tensor, Tensor]]:
         """The state of `sequences` sequences before their first symbol."""
@@ -96,10 +97,14 @@ class LanguageModel(nn.Module):
 
     def _outputs(self, symbols_BT: Tensor) -> Tensor:
         """What the last layer makes of each symbol [T, B, P]."""
-        x_TBE = self._dropped(self.embedding(symbols_BT.T))
-        for layer in self.layers:
-            x_TBE = self._dropped(layer(x_TBE))
-        return x_TBE
+        first, *others = self.layers
+        if self.config.dropout and self.training:
+            x_TBE = first(self._dropped(self.embedding(symbols_BT.T)))
+        else:
+            x_TBE = first.of_rows(self.embedding.weight, symbols_BT.T)
+        for layer in others:
+            x_TBE = layer(self._dropped(x_TBE))
+        return self._dropped(x_TBE)
 
     def _dropped(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.config.dropout, self.training) if self.config.dropout else x

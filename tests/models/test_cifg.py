@@ -67,6 +67,20 @@ def test_the_layer_and_all_of_its_gradients_are_those_of_the_equations(size, ste
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
+@given(sizes, st.integers(1, 6), st.integers(1, 4), st.integers(1, 9), st.booleans(), st.integers(0, 2**31))
+def test_rows_of_a_table_are_what_they_are_one_by_one(size, steps, sequences, rows, by_hand, seed):
+    layer = made(*size, seed)
+    layer.by_hand = by_hand
+    table = random(rows, size[0], seed=seed + 1).requires_grad_(True)
+    chosen = torch.randint(0, rows, (steps, sequences), generator=torch.Generator().manual_seed(seed))
+    weights = random(steps, sequences, size[2], seed=seed + 2)
+    ours, expected = layer.of_rows(table, chosen), layer(table[chosen])
+    torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-11)
+    pairs = zip(gradients(layer, ours, table, weights), gradients(layer, expected, table, weights), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
 @with_and_without_peepholes
 @pytest.mark.parametrize("steps, sequences", [(1, 1), (1, 3), (4, 1), (3, 2)])
 def test_the_gradients_are_finite_differences(peepholes, steps, sequences):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 OPTIMIZERS = ("sgd", "momentum", "adam")
 
@@ -35,18 +37,33 @@ class Optimizer:
         """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
         if self.weight_decay:
             vector_P.mul_(1 - self.learning_rate * self.weight_decay)
-        vector = torch.nn.Parameter(vector_P)
-        vector.grad = gradient_P
-        if self.name == "adam":
-            optimizer = torch.optim.Adam([vector], lr=self.learning_rate, betas=self.betas)
-        else:
-            nesterov = self.name == "momentum" and self.momentum > 0
-            momentum = self.momentum if self.name == "momentum" else 0.0
-            optimizer = torch.optim.SGD([vector], lr=self.learning_rate, momentum=momentum, nesterov=nesterov)
-        if state:
-            optimizer.state[vector] = {name: value.clone() for name, value in state.items()}
-        optimizer.step()
-        return {name: value for name, value in optimizer.state[vector].items() if isinstance(value, Tensor)}
+        state = {name: value.clone() for name, value in state.items()}
+        with torch.no_grad():
+            return (self._adam if self.name == "adam" else self._sgd)(vector_P, gradient_P, state)
+
+    # By torch's functions and not its classes, the first of which loads torch's compiler: two seconds of every command.
+
+    def _adam(self, vector_P: Tensor, gradient_P: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not state:
+            state = {name: torch.zeros_like(vector_P) for name in ("exp_avg", "exp_avg_sq")}
+            state["step"] = torch.tensor(0.0)
+        moments = [state["exp_avg"]], [state["exp_avg_sq"]]
+        adam(
+            *([vector_P], [gradient_P], *moments, [], [state["step"]]),
+            **{"lr": self.learning_rate, "beta1": self.betas[0], "beta2": self.betas[1], "eps": 1e-8},
+            **{"weight_decay": 0.0, "amsgrad": False, "maximize": False},
+        )
+        return state
+
+    def _sgd(self, vector_P: Tensor, gradient_P: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        momentum = self.momentum if self.name == "momentum" else 0.0
+        buffers = [state.get("momentum_buffer")]
+        sgd(
+            *([vector_P], [gradient_P], buffers),
+            **{"lr": self.learning_rate, "momentum": momentum, "dampening": 0.0, "nesterov": momentum > 0},
+            **{"weight_decay": 0.0, "maximize": False},
+        )
+        return {"momentum_buffer": buffers[0]} if momentum else {}
 
 
 def optimizer_of(training: object) -> Optimizer:

@@ -138,6 +138,8 @@ def _method(context: typer.Context, given: dict) -> str:
     method = given.get("method")
     if method not in (None, "pooled", "fedavg"):
         raise typer.BadParameter("--method is pooled or fedavg")
+    if given["dry_run"] and method != "fedavg" and (method or any(name in given for name in _POOLED)):
+        raise typer.BadParameter("--dry-run says what a plan's rounds cost, which pooled training has none of")
     # A dry run opens no shard and asks for an epsilon, which only one of them has.
     if method == "fedavg" or (method is None and given["dry_run"]):
         return "fedavg"
@@ -335,6 +337,7 @@ def _federated(out: Output, context: typer.Context, given: dict) -> None:
         checkpoint_every=given["checkpoint_every"],
         samples_every=planned.rounds + 1,
         draw_samples=keep,
+        generative=False,
     )
     said = f"{output}, provenance {planned.provenance}"
     if figures:

@@ -222,6 +222,7 @@ def pack(
     output.row("pack", f"{len(dataset):,} users, {dtype}: {written}")
     if dtype == "float32":
         output.hint("the pixels stay float32: as uint8 they would not be the same")
+    output.hint(f"next: give {out} wherever you gave {source}")
     output.object(
         {"schema": "fedprobe.pack/1", "users": len(dataset), "dtype": dtype, "files": [str(file) for file in files]}
     )

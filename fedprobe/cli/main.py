@@ -4,9 +4,11 @@ import os
 import sys
 import traceback
 from types import TracebackType
+from typing import Annotated
 
 import typer
 
+from fedprobe import __version__
 from fedprobe.cli import classifier, config, data, gan, init, language, ledger, output, privacy
 from fedprobe.cli.compare import compare
 from fedprobe.cli.density import COMMAND as DENSITY
@@ -26,8 +28,26 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Debug models on data you may not look at: federated generative models under user-level differential privacy.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"fedprobe {__version__}")
+        raise typer.Exit
+
+
+# No variable sets it: FEDPROBE_VERSION may well be something else.
+_VERSION = typer.Option(
+    "--version", help="Say which version this is.", is_eager=True, callback=_say_version, allow_from_autoenv=False
+)
+
+
+@app.callback()
+def _fedprobe(version: Annotated[bool, _VERSION] = False) -> None:
+    """Debug models on data you may not look at: federated generative models under user-level differential privacy."""
+
+
 app.command("init")(init.init)
 app.add_typer(data.app, name="data")
 app.command("train-classifier")(classifier.train_classifier)

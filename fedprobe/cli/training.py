@@ -106,10 +106,11 @@ def train(
     checkpoint_every: int,
     samples_every: int,
     draw_samples: Callable[[object, object, str], Path],
+    generative: bool = True,
 ) -> None:
     """Start or go on with the declared run, say what it is, train it, and leave samples and a card behind.
 
-    `draw_samples(run, state, name)` writes synthetic samples and returns where.
+    `draw_samples(run, state, name)` writes synthetic samples and returns where; the model, unless it is `generative`.
     """
     from fedprobe.modeler.card import write_card
     from fedprobe.privacy.statement import figure
@@ -186,12 +187,12 @@ def train(
     if ground.private:
         # How long it took tells how much users have: on private data it is a figure like any other.
         seconds, rate, speed = None, None, ""
-    out.row(
-        "done" if finished else "stopped",
-        f"{run.path} after {done} of {training.rounds} rounds{speed}; samples in {samples}",
-    )
-    resumed = f"the same command with --output {run.path} --resume"
-    out.hint(f"next: {f'fedprobe sample {run.path}' if finished else resumed}")
+    left = f"{'samples' if generative else 'model'} in {samples}"
+    out.row("done" if finished else "stopped", f"{run.path} after {done} of {training.rounds} rounds{speed}; {left}")
+    if not finished:
+        out.hint(f"next: the same command with --output {run.path} --resume")
+    elif generative:
+        out.hint(f"next: fedprobe sample {run.path}")
     out.object(
         {
             "schema": "fedprobe.train/1",

@@ -45,7 +45,8 @@ def test_it_learns_what_the_users_know_and_says_how_well_exactly(fedprobe, simul
     assert description["test_accuracy"] == 1 and description["test_examples"] > 0
     said = " ".join(done.out.split())
     assert f"test accuracy 1.000 on {description['test_examples']} examples (exact: a simulation)" in said
-    assert "--primary run" in done.err
+    assert "model in run/model" in said
+    assert "--primary run" in done.err and "fedprobe sample" not in done.err
 
 
 def test_it_leaves_a_run_whose_folder_is_a_primary_model(fedprobe, simulated, tmp_path):
@@ -187,6 +188,8 @@ def test_private_shards_to_test_on_are_refused(fedprobe, private, leaves_nothing
         (["--method", "pooled", "--rounds", 3], "--rounds is for --method fedavg"),
         (["--method", "fedavg", "--epochs", 3], "--epochs is for --method pooled"),
         (["--method", "central"], "pooled or fedavg"),
+        (["--epochs", 1, "--dry-run"], "which pooled training has none of"),
+        (["--method", "pooled", "--dry-run"], "which pooled training has none of"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )

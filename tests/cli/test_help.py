@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import typer
@@ -54,6 +55,12 @@ def test_a_group_lists_its_commands(fedprobe, path, asked):
     assert (done.code, done.err) == (0, "")
     for name in {command[len(path)] for command in COMMANDS if command[: len(path)] == path}:
         assert f"\n  {name} " in done.out
+
+
+def test_the_version_is_the_package_s_whatever_variables_are_set(fedprobe, monkeypatch):
+    monkeypatch.setenv("FEDPROBE_VERSION", "7")
+    done = fedprobe("--version")
+    assert (done.code, done.out, done.err) == (0, f"fedprobe {version('fedprobe')}\n", "")
 
 
 @pytest.mark.parametrize(

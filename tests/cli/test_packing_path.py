@@ -28,5 +28,6 @@ def test_training_on_packed_shards_is_the_same_bit_for_bit(fedprobe, copied):
 def test_packing_tells_how_far_it_is_and_overwrites_nothing(fedprobe, copied):
     packed = fedprobe("data", "pack", "shards", "packed")
     assert packed.code == 0 and "packing" in packed.err and "users" in packed.out
+    assert "next: give packed wherever you gave shards" in packed.err
     again = fedprobe("data", "pack", "shards", "packed", "--no-progress")
     assert again.code == 2 and "packed" in again.line

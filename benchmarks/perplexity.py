@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--noise-multiplier", type=float, default=0.0)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other hyperparameters")
     parser.add_argument("--every", type=int, default=100, help="rounds between figures")
     arguments = parser.parse_args()
@@ -82,6 +83,7 @@ def main() -> None:
             training.client_learning_rate,
             0,
             distinct=training.distinct,
+            precision=arguments.precision,
         )
 
     def sequences_of(update: LanguageModelUpdate) -> list[list[int]]:

@@ -3,8 +3,8 @@
     python -m benchmarks.peers.compare [--cache FOLDER] [--rounds 10] [--workloads W1 W2 W3] [--write] [--short]
 
 A peer whose environment is not under `--cache` (see environments.py), or that cannot do a workload, is left out, and
-said to be. `--write` puts the
-table and the plot into benchmarks/README.md; `--short` checks that it runs, with a few users and a round.
+said to be. `--write` puts the table and the plot into benchmarks/README.md; `--short` checks that it runs, with a few
+users and a round. On W1-plain the others take the CIFG's equations as they stand.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import readme
-from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
+from benchmarks.peers.environments import PEERS, ROOT, W1_PLAIN, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program
 
@@ -33,19 +33,25 @@ def commands(cache: Path, workload: str, rounds: int, users: int | None) -> dict
     """What runs each simulator that can be had, fedprobe first."""
     few = [] if users is None else ["--users", str(users)]
     options = ["--workload", workload, "--rounds", str(rounds), *few]
-    ours = [sys.executable, "-m", "benchmarks.rounds", *options, "--json", "--no-memory", "--workers", "2"]
+    same = ["--workload", _fedprobes(workload), *options[2:]]
+    ours = [sys.executable, "-m", "benchmarks.rounds", *same, "--json", "--no-memory", "--workers", "2"]
     found = {"fedprobe": ours, BARE: [sys.executable, "-m", "benchmarks.peers.bare_loop", *options]}
     for name, peer in PEERS.items():
-        if workload in peer.workloads and (python := python_of(cache, name)):
+        if _fedprobes(workload) in peer.workloads and (python := python_of(cache, name)):
             found[name] = [str(python), *peer.command, *options]
     return found
+
+
+def _fedprobes(workload: str) -> str:
+    """The workload that fedprobe does beside others' `workload`."""
+    return "W1" if workload == W1_PLAIN else workload
 
 
 def left_out(cache: Path, workloads: Sequence[str], peers: Sequence[str]) -> list[str]:
     """A line for each of `peers` that is not measured on all of `workloads`, which says why."""
     lines = []
     for name in (name for name in PEERS if name in peers):
-        missing = [workload for workload in workloads if workload not in PEERS[name].workloads]
+        missing = [workload for workload in workloads if _fedprobes(workload) not in PEERS[name].workloads]
         if not python_of(cache, name):
             make = f"python -m benchmarks.peers.environments --cache {cache} --peers {name}"
             lines.append(f"{name} is left out, having no environment; make it with {make}")
@@ -128,7 +134,7 @@ def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=ROOT / ".peers")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="+", choices=[*WORKLOADS, W1_PLAIN], default=list(WORKLOADS))
     choices = [*PEERS, BARE]
     parser.add_argument("--peers", nargs="+", choices=choices, default=choices, metavar="PEER", help=", ".join(choices))
     parser.add_argument("--short", action="store_true", help="One round of two users: only whether it runs.")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = ("W1", "W2", "W3")
+# W1 again with `CifgPlain` in the others' networks (plain.py). Measured where it is asked for.
+W1_PLAIN = "W1-plain"
 _TORCH = ["torch==2.13.0"]
 _TWO_RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 

@@ -7,12 +7,14 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.networks import LABELS, LeafCnn
+from benchmarks.peers.environments import W1_PLAIN
 from fedprobe.models.cifg import CifgLayer
 from fedprobe.models.gan import GanConfig, generator_loss
 from fedprobe.models.language import LanguageConfig
@@ -44,6 +46,7 @@ WORKLOADS = {
     "W2": Plain(10, 20, 192, 32, 0.0005, 0.01, weight_decay=CRITIC_WEIGHT_DECAY),
     "W3": Plain(50, 100, 100, 20, 0.1, 1.0),
 }
+WORKLOADS[W1_PLAIN] = WORKLOADS["W1"]
 
 
 class CifgLoop(CifgLayer):
@@ -57,6 +60,21 @@ class CifgLoop(CifgLayer):
             f = f.sigmoid()
             c = torch.lerp(g.tanh(), c, f)
             r = (o.sigmoid() * c.tanh()) @ self.w_projection.T
+            outputs.append(r)
+        return torch.stack(outputs)
+
+
+class CifgPlain(CifgLayer):
+    """The same again with the equations as they stand, which takes more calls a step."""
+
+    def forward(self, x_TBI: Tensor) -> Tensor:
+        r, c = self.start(x_TBI.shape[1])
+        outputs = []
+        for inputs in functional.linear(x_TBI, self.w_input, self.bias):
+            f, o, g = (inputs + r @ self.w_recurrent.T).chunk(3, dim=1)
+            f, o, g = f.sigmoid(), o.sigmoid(), g.tanh()
+            c = f * c + (1 - f) * g
+            r = (o * c.tanh()) @ self.w_projection.T
             outputs.append(r)
         return torch.stack(outputs)
 
@@ -102,19 +120,24 @@ class Classifier(LeafCnn):
         return functional.cross_entropy(self(images), labels)
 
 
-def _language_model() -> nn.Module:
+def _language_model(layer: type[CifgLayer]) -> nn.Module:
     model = LanguageConfig(_SYMBOLS, 128, 256, 128, 3, peepholes=False, tied=False).build()
-    model.layers = nn.ModuleList(CifgLoop(128, 256, 128, False) for _ in range(3))
+    model.layers = nn.ModuleList(layer(128, 256, 128, False) for _ in range(3))
     return model
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"W1": _language_model, "W2": Critic, "W3": Classifier}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "W1": partial(_language_model, CifgLoop),
+    W1_PLAIN: partial(_language_model, CifgPlain),
+    "W2": Critic,
+    "W3": Classifier,
+}
 
 
 def user_data(name: str, user: int) -> tuple[Tensor, ...]:
     """One user's tensors, examples first."""
     stream, examples = torch.Generator().manual_seed(user), WORKLOADS[name].examples
-    if name == "W1":
+    if name in ("W1", W1_PLAIN):
         # Words of 19 letters, as in ../workloads.py: what a letter costs is the same for all but fedprobe.
         letters = torch.randint(ord("a"), ord("z") + 1, (examples, 19), generator=stream)
         mark = letters.new_ones(examples, 1)

@@ -18,7 +18,7 @@ from benchmarks import readme
 from benchmarks.networks import ChannelsLastCnn, LeafCnn
 from benchmarks.peers import plain
 from benchmarks.peers.compare import BARE, commands, left_out, main, table
-from benchmarks.peers.environments import PEERS, ROOT, WORKLOADS, python_of
+from benchmarks.peers.environments import PEERS, ROOT, W1_PLAIN, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program, TurnError, _tree
 from fedprobe.models.gan import critic_loss
@@ -104,6 +104,14 @@ def test_every_peer_has_the_same_options(tmp_path: Path) -> None:
         assert command[at : at + len(options)] == options, name
 
 
+def test_others_take_the_equations_as_they_stand_beside_fedprobes_w1(tmp_path: Path) -> None:
+    make_environments(tmp_path, PEERS)
+    found = commands(tmp_path, W1_PLAIN, 7, None)
+    named = {name: command[command.index("--workload") + 1] for name, command in found.items()}
+    assert named.pop("fedprobe") == "W1"
+    assert set(named) == {BARE, "pfl", "flower", "flsim"} and set(named.values()) == {W1_PLAIN}
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_what_a_peer_is_said_to_run_is_there(name: str) -> None:
     peer = PEERS[name]
@@ -134,9 +142,10 @@ def test_a_copy_of_a_network_trains_itself(name: str) -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_peers_train_the_same_character_model() -> None:
+@pytest.mark.parametrize("name", ["W1", W1_PLAIN])
+def test_peers_train_the_same_character_model(name: str) -> None:
     torch.manual_seed(0)
-    theirs = plain.NETWORKS["W1"]().double()
+    theirs = plain.NETWORKS[name]().double()
     ours = LanguageConfig(258, 128, 256, 128, 3, peepholes=False, tied=False).build().double()
     ours.load_state_dict(theirs.state_dict())
     symbols, targets = torch.randint(0, 258, (2, 3, 4))

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedprobe.models.classifier import channels_last
+from fedprobe.models.dropout import Dropout
 
 LABELS = 62
 
@@ -26,8 +27,12 @@ class ChannelsLastCnn(LeafCnn):
     """The same network, but for the order in which the dense layer has its inputs: place by place.
 
     Channels lie last in memory and stay there, so that nothing is copied; a maximum is taken before the ReLU, which is
-    the same as after it, of a quarter of the values.
+    the same as after it, of a quarter of the values. Dropout is fedprobe's.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sparse = Dropout(0.25)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         features = self.second(self.first(channels_last(images_BCHW)).relu_())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedprobe.models.cifg import CifgLayer
+from fedprobe.models.dropout import dropout
 from fedprobe.models.vocabulary import Bytes, Vocabulary
 
 # Shapes: B sequences, T time steps, V symbols, E embedding, P projected.
@@ -107,7 +108,7 @@ class LanguageModel(nn.Module):
         return self._dropped(x_TBE)
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
+        return dropout(x, self.config.dropout) if self.config.dropout and self.training else x
 
     def _logits(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.embedding.weight if self.output is None else self.output, self.output_bias)

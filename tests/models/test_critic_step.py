@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -43,6 +43,8 @@ def critics(draw: st.DrawFn) -> tuple[nn.Sequential, tuple[int, int, int]]:
         layers.append(draw(kinks))
     for _ in range(draw(st.integers(0, 2))):
         kernel, padding, dilation = draw(st.integers(1, 3)), draw(st.integers(0, 2)), draw(st.integers(1, 2))
+        # A kernel fits into what the one before it left.
+        assume(dilation * (kernel - 1) < min(nn.Sequential(*layers)(torch.zeros(1, *shape)).shape[2:]) + 2 * padding)
         groups, stride = draw(st.sampled_from([1, channels])), draw(st.integers(1, 2))
         options = {"groups": groups, "stride": stride, "dilation": dilation, "bias": draw(st.booleans())}
         layers.append(nn.Conv2d(channels, groups * 2, kernel, padding=padding, **options))

@@ -118,7 +118,8 @@ def test_what_is_left_is_as_much_larger_as_others_are_gone(share, seed):
         whole = model.eval()._outputs(symbols)
         for _ in range(5):
             dropped = model.train()._outputs(symbols)
-            assert torch.allclose(dropped[dropped != 0], whole[dropped != 0] / (1 - share))
+            # The share is rounded to a 65,536th.
+            assert torch.allclose(dropped[dropped != 0], whole[dropped != 0] / (1 - share), rtol=1e-4)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])

@@ -138,13 +138,16 @@ def _method(context: typer.Context, given: dict) -> str:
     method = given.get("method")
     if method not in (None, "pooled", "fedavg"):
         raise typer.BadParameter("--method is pooled or fedavg")
-    if given["dry_run"] and method != "fedavg" and (method or any(name in given for name in _POOLED)):
-        raise typer.BadParameter("--dry-run says what a plan's rounds cost, which pooled training has none of")
+    pooled = method == "pooled" or (method is None and any(name in given for name in _POOLED))
     # A dry run opens no shard and asks for an epsilon, which only one of them has.
-    if method == "fedavg" or (method is None and given["dry_run"]):
+    if method == "fedavg" or (given["dry_run"] and not pooled):
         return "fedavg"
     population = lookup(expand(shards_of(given.get("shards"), context)), given.get("record"))
     if population is None or population.kind != "private":
+        if given["dry_run"]:
+            raise typer.BadParameter(
+                "--dry-run says what rounds cost, and pooled training has none; leave out its options, or it"
+            )
         return "pooled"
     if method == "pooled":
         raise PrivacyRefusal(

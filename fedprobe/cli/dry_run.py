@@ -38,7 +38,9 @@ def say_plan(
     if given["participation"] == EVERY_USER:
         population = population or 1
     if population is None:
-        raise typer.BadParameter("--dry-run opens no shard, so it needs --population (select prints it)")
+        raise typer.BadParameter(
+            "--dry-run opens no shard, so it needs --population: the cohort's users, which select calls count"
+        )
     found = _ground_at_hand(context, given.get("shards"), given.get("record"))
     if found is not None and is_file(cohort):
         from fedprobe.clients.cohort_files import require_made_for

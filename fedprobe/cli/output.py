@@ -73,9 +73,10 @@ class Output:
     def waiting(self, what: str) -> Iterator[None]:
         """Show that something goes on, and not how far it is, of how much, or since when: each would tell.
 
-        On private data the time that it takes is a figure like any other.
+        On private data the time that it takes is a figure like any other. Beside JSON a line would be in the way of who
+        reads an error's.
         """
-        if self.lines:
+        if self.lines and not self.as_json:
             self.stderr.print(f"  {what}", soft_wrap=True)
         if not self.bars:
             yield

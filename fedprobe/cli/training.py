@@ -73,6 +73,17 @@ def check_processes(device: str, workers: int | None, engine: str = "auto") -> N
         raise typer.BadParameter("--workers above 1 is for --device cpu: an accelerator is not shared by forking")
 
 
+def say_precision(out: Output, precision: str, device: str) -> None:
+    """Say where bfloat16 has to be made of float32, which takes several times as long as float32 itself."""
+    import torch
+
+    has = torch.cpu.get_capabilities()
+    # Elsewhere nothing is known of what is fast.
+    if precision == "bf16" and device == "cpu" and has.get("architecture") == "x86_64":
+        if not (has.get("avx512_bf16") or has.get("amx_bf16")):
+            out.hint("this processor has no bfloat16: --precision float32 is faster here")
+
+
 def check_output(output: Path | None, resume: bool) -> None:
     """Raise unless `output` is free, or a run to go on with if `resume`."""
     from fedprobe.runs import RunError
@@ -144,6 +155,7 @@ def train(
     if training.users_per_round is not None and training.users_per_round > declaration.population:
         out.hint("the cohort has fewer users than --users-per-round, so everyone takes part in every round")
 
+    say_precision(out, declaration.precision, declaration.device)
     started = time.monotonic()
     note = f"epsilon {figure(statement.bound.value)}" if statement.valid else ""
     # One release of many users is long, too. How far it is tells of how many: of a simulation alone.

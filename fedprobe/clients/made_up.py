@@ -1,7 +1,9 @@
 """One user who does not exist, and her update: for measuring what training costs without opening a shard."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from fedprobe.clients.updates import ClientUpdate, CriticUpdate
 from fedprobe.models.classifier import ClassifierConfig
 from fedprobe.models.gan import GanConfig
 from fedprobe.models.language import LanguageConfig
-from fedprobe.models.vocabulary import Bytes, Vocabulary
+from fedprobe.models.vocabulary import SPECIALS, Bytes, Vocabulary
 from fedprobe.privacy.mechanism import Mechanism
 
 # Who is in a cohort of one.
@@ -24,12 +26,13 @@ ONLY = Members(np.zeros(1, np.int64))
 class MadeUpUser:
     """Stands where a `FederatedDataset` does, with one user: `examples` images of noise, or sentences.
 
-    Images have `shape` (C, H, W) and are labelled 0. `words` are the tokens of each of her sentences.
+    Images have `shape` (C, H, W) and are labelled 0. A sentence has `length` tokens: the next of `words`, in turn.
     """
 
     examples: int
     shape: tuple[int, int, int] = (1, 28, 28)
     words: tuple[str, ...] = ()
+    length: int = 1
 
     def user_id(self, user: int) -> str:
         return "made up"
@@ -44,7 +47,8 @@ class MadeUpUser:
 
     def sentences(self, user: int) -> list[list[str]]:
         """Her sentences, whoever is asked for."""
-        return [list(self.words)] * self.examples
+        words = itertools.cycle(self.words)
+        return [list(itertools.islice(words, self.length)) for _ in range(self.examples)]
 
 
 def made_up_update(training, networks, batches: int, precision: str = "float32") -> ClientUpdate:
@@ -67,10 +71,14 @@ def made_up_update(training, networks, batches: int, precision: str = "float32")
     length = training.sequence_length
     if networks.symbols == Bytes.symbols:
         codec: Bytes | Vocabulary = Bytes()
-        # Each sentence is a word, so that there are as many sequences as sentences.
-        user = MadeUpUser(count, words=("e" * (length - 1),))
+        # Each sentence is a word, so that there are as many sequences as sentences; of all letters, as in text.
+        letters = itertools.islice(itertools.cycle(ascii_lowercase), length - 1)
+        user = MadeUpUser(count, words=("".join(letters),))
     else:
-        codec, user = Vocabulary(("word",)), MadeUpUser(count, words=("word",) * (length - 1))
+        # No two places of a batch have the same word, where there are so many: nothing is computed for both.
+        few = max(1, min(networks.symbols - SPECIALS, size * (length - 1)))
+        codec = Vocabulary(tuple(f"word{number}" for number in range(few)))
+        user = MadeUpUser(count, words=codec.words, length=length - 1)
     symbols = count * length
     caps = 1, count, symbols, length
     return LanguageModelUpdate(user, ONLY, codec, networks, mechanism, size, *caps, rate, 0, precision=precision)

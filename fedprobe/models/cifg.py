@@ -159,7 +159,8 @@ class _Layer(torch.autograd.Function):
                 if peephole is not None:
                     d_c.addcmul_(d_f_at[t], peephole[0])
         flat = d.view(-1, 3 * hidden)
-        d_shares = flat if rows is None else _summed(flat, rows, len(x))
+        # What was looked up several times gets the sum of all of its gradients.
+        d_shares = flat if rows is None else flat.new_zeros(len(x), 3 * hidden).index_add_(0, rows, flat)
         d_x = d_shares @ w_input if ctx.needs_input_grad[0] else None
         d_peephole = None
         if peephole is not None:
@@ -174,13 +175,6 @@ class _Layer(torch.autograd.Function):
             d_r.view(-1, projection).T @ m.view(-1, hidden),
             d_peephole,
         )
-
-
-def _summed(gradients: Tensor, rows: Tensor, count: int) -> Tensor:
-    """The sum of the gradients [n, ...] of each of `count` rows, in float32 at least: a letter may come very often."""
-    wide = torch.promote_types(gradients.dtype, torch.float32)
-    sums = gradients.new_zeros(count, *gradients.shape[1:], dtype=wide)
-    return sums.index_add_(0, rows, gradients.to(wide)).to(gradients.dtype)
 
 
 def _by_step(*tensors: Tensor) -> list[tuple[Tensor, ...]]:

@@ -34,7 +34,12 @@ class Optimizer:
         return replace(self, learning_rate=self.learning_rate * factor)
 
     def step(self, vector_P: Tensor, gradient_P: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first)."""
+        """Change `vector_P` in place by one step and return the optimiser's new state (`state` {} at first).
+
+        Raises ValueError for a gradient of another shape or type.
+        """
+        if (vector_P.shape, vector_P.dtype) != (gradient_P.shape, gradient_P.dtype):
+            raise ValueError("a gradient has the shape and the type of the vector that it is of")
         if self.weight_decay:
             vector_P.mul_(1 - self.learning_rate * self.weight_decay)
         state = {name: value.clone() for name, value in state.items()}

@@ -21,6 +21,7 @@ from benchmarks.peers.compare import BARE, commands, left_out, main, table
 from benchmarks.peers.environments import PEERS, ROOT, W1_PLAIN, WORKLOADS, python_of
 from benchmarks.peers.ratios import median_ratio
 from benchmarks.peers.turns import Program, TurnError, _tree
+from fedprobe.models import cifg
 from fedprobe.models.gan import critic_loss
 from fedprobe.models.language import LanguageConfig
 
@@ -140,6 +141,12 @@ def test_a_copy_of_a_network_trains_itself(name: str) -> None:
     copied.loss(*(part[:2] for part in plain.user_data(name, 0))).backward()
     assert all(parameter.grad is not None for parameter in copied.parameters())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["W1", W1_PLAIN])
+def test_peers_gradients_are_torchs_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifg, "_Layer", None)
+    plain.NETWORKS[name]().loss(*(part[:2] for part in plain.user_data(name, 0))).backward()
 
 
 @pytest.mark.parametrize("name", ["W1", W1_PLAIN])

@@ -1,5 +1,9 @@
 """The server's optimisers, stepped from saved states, against torch's own and against the formulas written out."""
 
+import subprocess
+import sys
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +47,28 @@ def test_steps_from_saved_states_equal_torchs_uninterrupted_ones(name, tmp_path)
         assert torch.equal(vector, expected.detach())
         store(tmp_path / str(number), state, {})
         state, _ = load_stored(tmp_path / str(number))
+
+
+@each
+@pytest.mark.parametrize("gradient", [random(1), random(50, dtype=torch.float64)], ids=["shape", "type"])
+def test_a_gradient_of_another_shape_or_type_is_refused(name, gradient):
+    vector = random(50)
+    with pytest.raises(ValueError, match="shape and the type"):
+        OPTIMIZERS[name].step(vector, gradient, {})
+    assert torch.equal(vector, random(50))
+
+
+def test_no_step_loads_torchs_compiler():
+    """Its two seconds and its memory: `torch.optim`'s classes load it."""
+    script = f"""
+import sys, torch
+from fedprobe.server.optimizer import Optimizer
+for optimizer in {[asdict(optimizer) for optimizer in OPTIMIZERS.values()]}:
+    Optimizer(**optimizer).step(torch.zeros(3), torch.ones(3), {{}})
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @each

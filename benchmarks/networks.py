@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedprobe.models.classifier import channels_last
-from fedprobe.models.dropout import Dropout
+from fedprobe.models.dropout import dropout
 
 LABELS = 62
 
@@ -21,6 +21,13 @@ class LeafCnn(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         features = self.second(self.first(images_BCHW).relu()).relu()
         return self.head(self.sparse(functional.max_pool2d(features, 2)).flatten(1))
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` as fedprobe does it in its language models."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.p) if self.training else x
 
 
 class ChannelsLastCnn(LeafCnn):

@@ -4,23 +4,17 @@ On a CPU torch's own takes a twentieth of a step of a small network, and more of
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 _LEVELS = 1 << 16
 
 
-class Dropout(nn.Dropout):
-    """`nn.Dropout`, by `dropout`; what it draws comes from torch's own generator, as there."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training else x
-
-
 def dropout(x: Tensor, share: float) -> Tensor:
     """`x` with each value left out (0) with probability `share`, the others scaled up so that the mean stays.
 
-    On a CPU `share` is rounded to a 65,536th, and the scale is that of the share as it is rounded.
+    What it draws comes from torch's own generator. On a CPU `share` is rounded to a 65,536th, and the scale is that of
+    the share as it is rounded.
     Source: Srivastava et al. 2014, scaled in training as torch does.
     """
     if x.device.type != "cpu":

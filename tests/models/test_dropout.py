@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprobe.models.dropout import Dropout, dropout
+from benchmarks.networks import Dropout
+from fedprobe.models.dropout import dropout
 
 MANY = 1 << 16
 

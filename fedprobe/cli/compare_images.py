@@ -29,7 +29,7 @@ def images(
     samplers = [open_sampler(path) for path in paths]
     folder = primary or comparison.primary_of(samplers[0].run)
     model = load_primary(folder)[0] if folder is not None else None
-    with out.waiting("trying what could have happened to them"):
+    with out.waiting("trying what could have happened to them", by_line=False):
         results = comparison.compare_all(samplers, model, count, seed)
     sides = [results[0].a, *(result.b for result in results)]
     letter = dict(zip((side.name for side in sides), letters(len(sides)), strict=True))

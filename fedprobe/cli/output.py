@@ -70,13 +70,13 @@ class Output:
             print(json.dumps(value, indent=2))
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
+    def waiting(self, what: str, by_line: bool = True) -> Iterator[None]:
         """Show that something goes on, and not how far it is, of how much, or since when: each would tell.
 
-        On private data the time that it takes is a figure like any other. Beside JSON a line would be in the way of who
-        reads an error's.
+        On private data the time that it takes is a figure like any other. Without `by_line` only a terminal shows it:
+        where a line would stand before that of an error.
         """
-        if self.lines and not self.as_json:
+        if self.lines and by_line:
             self.stderr.print(f"  {what}", soft_wrap=True)
         if not self.bars:
             yield

@@ -2,8 +2,8 @@
 
 W1: a character model (3 x 256 CIFG, projection 128), 100 users a round of 64 words of 20 symbols, batches of 16.
 W2: the paper's critic and generator, 10 users of 192 images, 6 steps of 32. W3: LEAF's CNN for EMNIST, 50 users of
-100 labelled images, batches of 20. Content is noise, of which only
-W1's number of distinct letters, 26, matters to the speed of a round.
+100 labelled images, batches of 20. Content is noise, of which only W1's number of distinct letters,
+26, matters to the speed of a round.
 """
 
 import os

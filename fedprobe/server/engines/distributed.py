@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from fedprobe.clients.updates import ClientUpdate, DataError, Public
+from fedprobe.models.memory import keep_freed_memory
 from fedprobe.server.engines.local import EngineError
 
 # A rank that died shows at once; one that waits for rank 0 to measure a cohort may wait for long.
@@ -48,6 +49,7 @@ def ranks(init_method: str = "env://") -> Iterator[None]:
         _work()
         sys.exit(0)
     before = signal.signal(signal.SIGTERM, _stopped)
+    keep_freed_memory()
     try:
         yield
     finally:
@@ -107,6 +109,7 @@ def _work() -> None:
     os.dup2(nowhere.fileno(), 1)
     os.dup2(nowhere.fileno(), 2)
     torch.set_num_threads(1)
+    keep_freed_memory()
     update: ClientUpdate | None = None
     while True:
         fault = None

@@ -20,6 +20,7 @@ import torch
 
 from fedprobe.clients.updates import ClientUpdate, DataError, Public
 from fedprobe.errors import FedprobeError
+from fedprobe.models.memory import keep_freed_memory
 from fedprobe.server.engines.arrays import receive, send
 
 _SUM = "sum"
@@ -117,6 +118,7 @@ def _work(update: ClientUpdate, connection: Connection, inherited: Sequence[Conn
     for other in inherited:
         other.close()
     torch.set_num_threads(1)
+    keep_freed_memory()
     while True:
         try:
             (members, round), arrays = receive(connection)

@@ -60,13 +60,10 @@ class ClassifierUpdate:
 
     def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
-        total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
         users = filter(None, (self._examples(member, round) for member in members))
         train = self._together if stacks(start.device) and not self._draws else self._alone
-        for delta in train(start, users):
-            total += self.mechanism.contribution(delta.cpu().numpy())
-        return total
+        return self.mechanism.sum_of(start.numel(), (delta.cpu().numpy() for delta in train(start, users)))
 
     def _examples(self, member: int, round: int) -> Examples | None:
         """One user's images and labels of this round, on the CPU, and her stream; None where they cannot be."""

@@ -1,6 +1,6 @@
 """One vector of a user's images, for generators that need a single release."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,14 +35,16 @@ class MeanEmbeddingUpdate:
 
     def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their vectors."""
-        total = np.zeros(self.config.length, dtype=np.int64)
+        return self.mechanism.sum_of(self.config.length, self._vectors(members))
+
+    def _vectors(self, members: Sequence[int]) -> Iterator[np.ndarray]:
+        """One vector [P] a member whose images can be measured."""
         for member in members:
             examples = self.members.read(self.dataset, [member])
             if self._can_be(examples):
                 images = torch.from_numpy(examples.pixels).to(self.device)
                 labels = None if self.config.classes is None else torch.from_numpy(examples.labels).to(self.device)
-                total += self.mechanism.contribution(self.config.embed(images, labels).cpu().numpy())
-        return total
+                yield self.config.embed(images, labels).cpu().numpy()
 
     def _can_be(self, examples: UserBatch) -> bool:
         """Whether there are images, and all of them have pixels, and labels where those count, that make sense."""

@@ -64,13 +64,10 @@ class LanguageModelUpdate:
 
     def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
-        total = np.zeros(public["model"].numel(), dtype=np.int64)
         start = public["model"].to(self.device)
         users = filter(None, (self._drawn(member, round) for member in members))
         train = self._together if stacks(start.device) and not self.config.dropout else self._alone
-        for delta in train(start, users):
-            total += self.mechanism.contribution(delta.cpu().numpy())
-        return total
+        return self.mechanism.sum_of(start.numel(), (delta.cpu().numpy() for delta in train(start, users)))
 
     def _drawn(self, member: int, round: int) -> Drawn | None:
         """One user's sequences of this round, and her stream; None where she has none, or text that cannot be read."""

@@ -81,14 +81,11 @@ class CriticUpdate:
 
     def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
-        total = np.zeros(public["critic"].numel(), dtype=np.int64)
         start = public["critic"].to(self.device)
         fakes = public["fakes"].to(self.device)
         users = (self._batches(member, fakes, round) for member in members)
         train = self._together if stacks(start.device) else self._alone
-        for delta in train(start, users):
-            total += self.mechanism.contribution(delta.cpu().numpy())
-        return total
+        return self.mechanism.sum_of(start.numel(), (delta.cpu().numpy() for delta in train(start, users)))
 
     @cached_property
     def _critic(self) -> nn.Module:

@@ -5,6 +5,7 @@ aggregator. What `release` returns is the only thing computed from users' data t
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,8 @@ CLIP_STEPS = 2**30
 _INSIDE = 1 - 2.0**-40
 # Far above where the grid's spacing would lose digits.
 _LEAST_CLIP_NORM = 1e-200
+# Two to minus this is a float64.
+_LEAST_EXPONENT = -1000
 
 
 @dataclass(frozen=True)
@@ -49,36 +52,52 @@ class Mechanism:
         """The spacing g of the public grid, in units of the update."""
         return self.clip_norm / CLIP_STEPS
 
-    def contribution(self, delta: np.ndarray) -> np.ndarray:
-        """Clip one user's whole update [P] (any float type) and put it on the grid (int64 [P]).
+    def sum_of(self, size: int, updates: Iterable[np.ndarray]) -> np.ndarray:
+        """The sum (int64 [P], `size` is P) of the contributions of users' updates, one update a user."""
+        total, steps = np.zeros(size, dtype=np.int64), np.empty(size, dtype=np.int64)
+        for update in updates:
+            total += self.contribution(update, out=steps)
+        return total
+
+    def contribution(self, update: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Clip one user's whole update [P] (any float type) and put it on the grid (int64 [P], `out` if it is given).
 
         The flat L2 norm is clipped in float64, every coordinate is rounded toward zero, and the integer norm is
         then checked exactly; an update that fails the check, or is not finite, becomes zeros.
         *Guarantee:* the L2 norm of the result is at most CLIP_STEPS grid steps, that is S.
         """
-        values = np.asarray(delta).reshape(-1)
-        steps = np.zeros(values.size, dtype=np.int64)
-        if not values.size or not np.isfinite(values).all():
+        values = np.asarray(update).reshape(-1)
+        steps = np.empty(values.size, dtype=np.int64) if out is None else out
+        factor = self._steps_per_unit(values)
+        if factor == 0.0:
+            steps[:] = 0
             return steps
-        largest = float(max(values.max(), -values.min()))
-        if largest == 0.0:
-            return steps
-        # Scaled by the largest magnitude first: squares of huge or tiny updates neither overflow nor vanish.
-        squares = 0.0
-        for block in _blocks(values.size):
-            unit = values[block].astype(np.float64) / largest
-            squares += float(np.square(unit, out=unit).sum())
-        with np.errstate(over="ignore"):
-            # A hair inside the ball, so that rounding errors of the norm do not fail the exact check below.
-            scale = min(CLIP_STEPS / math.sqrt(squares) * _INSIDE, float(np.float64(largest) / self.grid))
         exact_squares = 0
         for block in _blocks(values.size):
-            unit = values[block].astype(np.float64) / largest
-            steps[block] = np.trunc(unit * scale)
-            exact_squares += int(np.dot(steps[block], steps[block]))
+            rounded = steps[block]
+            scaled = values[block].astype(np.float64)
+            scaled *= factor
+            # To an integer toward zero.
+            rounded[:] = scaled
+            exact_squares += int(np.dot(rounded, rounded))
         if exact_squares > CLIP_STEPS**2:
             steps[:] = 0
         return steps
+
+    def _steps_per_unit(self, values: np.ndarray) -> float:
+        """By what an update is multiplied to be clipped and in grid steps; 0 where it is nothing, or not finite."""
+        largest = float(max(values.max(), -values.min())) if values.size else 0.0
+        if largest == 0.0 or not math.isfinite(largest):
+            return 0.0
+        # A power of two near 1 / largest: squares of huge or tiny updates neither overflow nor vanish.
+        scale = 2.0 ** -max(math.frexp(largest)[1], _LEAST_EXPONENT)
+        squares = 0.0
+        for block in _blocks(values.size):
+            scaled = values[block].astype(np.float64)
+            scaled *= scale
+            squares += float(np.dot(scaled, scaled))
+        # A hair inside the ball, so that rounding errors of the norm do not fail the exact check.
+        return min(CLIP_STEPS / math.sqrt(squares) * _INSIDE * scale, 1 / self.grid)
 
     def release(self, total: np.ndarray) -> np.ndarray:
         """Add noise to the sum over a round's users (int64 [P]) and return it in units of the update (float64 [P]).
@@ -94,6 +113,6 @@ class Mechanism:
         return total * self.grid
 
 
-def _blocks(size: int, length: int = 65_536):
+def _blocks(size: int, length: int = 32_768) -> Iterator[slice]:
     """Slices that cover `size` coordinates in pieces that stay in a core's cache."""
     return (slice(start, start + length) for start in range(0, size, length))

@@ -142,10 +142,10 @@ def test_no_more_users_are_held_than_are_trained_at_once(case, together):
         most = max(most, held)
         return read(members, dataset, users)
 
-    def done(mechanism, delta):
+    def done(mechanism, update, out=None):
         nonlocal held
         held -= 1
-        return whole(mechanism, delta)
+        return whole(mechanism, update, out)
 
     what = "sentences" if isinstance(update, LanguageModelUpdate) else "read"
     read = getattr(Members, what)

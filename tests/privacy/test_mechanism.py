@@ -92,6 +92,15 @@ def test_the_sum_depends_on_neither_order_nor_grouping(updates, random):
     assert np.array_equal(sum(contributions), grouped)
 
 
+@given(st.lists(arrays(np.float32, 20, elements=st.floats(width=32)), max_size=6), clip_norms)
+def test_the_sum_of_updates_is_that_of_their_contributions(updates, clip_norm):
+    mechanism = Mechanism(clip_norm, 1.0)
+    contributions = [mechanism.contribution(update) for update in updates]
+    total = mechanism.sum_of(20, iter(updates))
+    assert total.dtype == np.int64
+    assert np.array_equal(total, sum(contributions, np.zeros(20, np.int64)))
+
+
 def test_without_noise_the_sum_comes_out_as_it_went_in():
     total = np.array([0, CLIP_STEPS, -CLIP_STEPS // 2])
     assert Mechanism(0.5, 0.0).release(total).tolist() == [0.0, 0.5, -0.25]

@@ -104,9 +104,8 @@ class _Layer(torch.autograd.Function):
         r = x.new_zeros(steps + 1, sequences, projection)
         tanh_c = x.new_empty(steps, sequences, hidden)
         m = x.new_empty(steps, sequences, hidden)
-        # Copied once, for a faster product at each step. All views are made at once: one by one, at each step, they
-        # would take a tenth of the time.
-        to_gates, to_r = w_recurrent.T.contiguous(), w_projection.T.contiguous()
+        to_gates, to_r = w_recurrent.T, w_projection.T
+        # All views are made at once: one by one, at each step, they would take a tenth of the time.
         at, f_at, o_at, g_at = _by_step(gates, *gates.split(hidden, dim=2))
         f_and_o_at, c_at, r_at, tanh_c_at, m_at = _by_step(gates[:, :, : 2 * hidden], c, r, tanh_c, m)
         for t in range(steps):

@@ -51,7 +51,10 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
     `options_of` maps a command's name to its options (spelled without dashes in front) and their parameters. Raises
     ConfigError, with a did-you-mean, for a section or key that does not exist.
     """
-    folder = Path.cwd()
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder no longer exists; change to one that does") from None
     path = next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
     if path is None:
         return Settings()

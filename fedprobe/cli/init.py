@@ -35,6 +35,7 @@ def init(
 
     Example: fedprobe init shards/ --budget-epsilon 4
     """
+    from fedprobe.clients.data.index import open_file
     from fedprobe.clients.data.shards import expand
     from fedprobe.privacy.ledger import create, ledger_of
     from fedprobe.privacy.population import PopulationError, lookup, register
@@ -46,7 +47,11 @@ def init(
     except PopulationError:
         # Some are registered and some are not, which registering mends; or they are two, which it refuses.
         before = None
-    if before is not None and before.kind == "private" and before.ledger is not None:
+    if before is None:
+        # A copy that was cut short is not registered; a record that is there can be tightened all the same.
+        for file in files:
+            open_file(file).close()
+    elif before.kind == "private" and before.ledger is not None:
         # A private population's ledger that is gone is not made anew.
         ledger_of(before, files, record)
     population, new = register(files, kind, budget_epsilon, delta, record, provenance)

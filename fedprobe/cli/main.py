@@ -100,6 +100,8 @@ def _run(arguments: list[str]) -> int:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
             message = error.format_message().removeprefix("Invalid value: ").rstrip(".?")
+            if getattr(where, "command", None) is command:
+                message += _in_a_group(command, arguments)
             output.error(f"{message}. See: {path} --help", 2, as_json)
             code = 2
     except typer.Abort:
@@ -127,6 +129,14 @@ def _options_of(group: object) -> dict[str, dict[str, str]]:
         # What init fixes beside the data is said on the command line, never by a file or a variable.
         if not hasattr(command, "commands") and name != "init"
     }
+
+
+def _in_a_group(command: object, arguments: list[str]) -> str:
+    """Where a command that there is not is one of a group: `describe` is `data describe`."""
+    groups = {name: getattr(inner, "commands", {}) for name, inner in command.commands.items()}
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    meant = [f"fedprobe {name} {asked}" for name, inner in groups.items() if asked in inner]
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _hide_variables(command: object) -> None:

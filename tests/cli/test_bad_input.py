@@ -148,6 +148,20 @@ def test_a_truncated_shard_names_both_sizes(command, simulation, patches, name):
     assert f"{whole:,} bytes" in done.line and f"{whole * 2 // 3:,}" in done.line and "s.h5" in done.line
 
 
+def test_what_is_cut_short_is_not_registered_but_its_record_can_be_tightened(fedprobe, tmp_path, write_shard, patches):
+    path = write_shard(tmp_path / "data" / "s.h5", patches(4))
+    register = ["init", "data", "--kind", "simulation"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    done = fedprobe(*register)
+    assert done.code == 3 and "is cut short" in done.line
+    assert list((tmp_path / "data").iterdir()) == [path] and not (tmp_path / "fedprobe.toml").exists()
+    path.write_bytes(whole)
+    assert fedprobe(*register).code == 0
+    path.write_bytes(whole[: len(whole) // 2])
+    assert fedprobe("init", "data", "--kind", "private", "--json").json["kind"] == "private"
+
+
 NO_SHARD = {
     "no bytes": (lambda path: path.write_bytes(b""), "is not an HDF5 file"),
     "other bytes": (lambda path: path.write_bytes(b"PK\x03\x04" * 1000), "is not an HDF5 file"),
@@ -306,12 +320,12 @@ REFUSED = ["select", "train-classifier", "train-gan"]
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("registered", [True, False], ids=["private", "not registered"])
-def test_a_private_population_is_refused_unopened(tmp_path, fedprobe, command, name, registered):
+def test_a_private_population_is_refused_unopened(tmp_path, fedprobe, command, write_shard, patches, name, registered):
     """The shard is garbage: it could not be opened without another error."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
+    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
     if registered:
         assert fedprobe("init", "data").code == 0
+    path.write_bytes(b"garbage")
     done = command(name)
     assert (done.code, done.out) == (4, "")
     assert done.line.startswith("refused: ")

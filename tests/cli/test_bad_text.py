@@ -371,12 +371,14 @@ def test_bugs_that_are_listed_fit_the_shards(fedprobe, copied_text, bug):
 
 @pytest.mark.parametrize("name", ["vocabulary", *BY_VOCABULARY])
 @pytest.mark.parametrize("registered", [True, False], ids=["private", "not registered"])
-def test_a_private_population_is_refused_unopened(tmp_path, fedprobe, command, name, registered):
+def test_a_private_population_is_refused_unopened(
+    tmp_path, fedprobe, command, write_shard, sentences, name, registered
+):
     """The shard is garbage: it could not be opened without another error."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
+    path = write_shard(tmp_path / "data" / "s.h5", sentences(2))
     if registered:
         assert fedprobe("init", "data").code == 0
+    path.write_bytes(b"garbage")
     done = command(name)
     assert done.code == 4
     assert done.line.startswith("refused: ")

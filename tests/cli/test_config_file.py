@@ -1,5 +1,7 @@
 """Where options come from: flag, then FEDPROBE_*, then fedprobe.toml, then default."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,15 @@ def test_the_example_of_the_documentation_works(fedprobe, configure):
         """
     )
     assert fedprobe(*DRY).json["rounds"] == 1000
+
+
+def test_a_folder_that_was_deleted_is_an_error_of_one_line(fedprobe, monkeypatch):
+    def deleted():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "cwd", deleted)
+    done = fedprobe("data", "describe", "s.h5")
+    assert done.code == 2 and "no longer exists" in done.line
 
 
 def test_init_writes_a_file_that_configures_the_folder_and_keeps_the_one_that_is_there(

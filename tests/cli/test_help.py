@@ -68,6 +68,8 @@ def test_the_version_is_the_package_s_whatever_variables_are_set(fedprobe, monke
     [
         (["train-gen"], "train-gan"),
         (["data", "descripe"], "describe"),
+        (["describe", "shards"], "did you mean fedprobe data describe?"),
+        (["data", "compare"], "no such command 'compare'. see"),
         (["train-gan", "--round", "3"], "--rounds"),
         (["sample", "runs/x", "-n", "many"], "--count"),
         (["sample", "runs/x", "-n", "0"], "--count"),

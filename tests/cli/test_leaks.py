@@ -381,9 +381,9 @@ def test_bad_data_of_a_private_population_are_refused_or_left_out_without_a_numb
     shard = write_shard(tmp_path / "data/s.h5", users)
     if fault == "repeated":
         write_shard(tmp_path / "data/t.h5", faulty)
+    run(tmp_path, "init", "data", "--budget-epsilon", 1000)
     if fault == "cut short":
         shard.write_bytes(shard.read_bytes()[:5000])
-    run(tmp_path, "init", "data", "--budget-epsilon", 1000)
     options = {"select": [], "train-gan": [*TRAIN, *NOISE], "train-classifier": [*TRAIN, *NOISE, "--classes", 2]}
     for more in ([], ["--json"]):
         shown = run(tmp_path, command, "data", *options[command], *more, "-o", f"out{len(more)}")

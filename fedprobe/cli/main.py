@@ -100,7 +100,7 @@ def _run(arguments: list[str]) -> int:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
             message = error.format_message().removeprefix("Invalid value: ").rstrip(".?")
-            if getattr(where, "command", None) is command:
+            if message.startswith("No such command") and where.command is command:
                 message += _in_a_group(command, arguments)
             output.error(f"{message}. See: {path} --help", 2, as_json)
             code = 2
@@ -136,7 +136,7 @@ def _in_a_group(command: object, arguments: list[str]) -> str:
     groups = {name: getattr(inner, "commands", {}) for name, inner in command.commands.items()}
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     meant = [f"fedprobe {name} {asked}" for name, inner in groups.items() if asked in inner]
-    return f"; did you mean {' or '.join(meant)}?" if meant else ""
+    return f"; {' or '.join(meant)} is one" if meant else ""
 
 
 def _hide_variables(command: object) -> None:

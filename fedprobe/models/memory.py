@@ -3,16 +3,16 @@
 import ctypes
 import os
 
-# Parameters of mallopt(3), from glibc's malloc.h; the largest threshold of the second that it takes.
+# Parameters of mallopt(3), from glibc's malloc.h, and the largest threshold that the second is documented to take.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 * 1024**2
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, up to 1 GiB, for its next allocations: for good, where it runs on glibc.
+    """Let this process keep what it frees for its next allocations, for good, where it runs on glibc.
 
     Every local step allocates the same tensors. By default glibc gives them back to the system after each step, and
-    the system clears every page of them again for the next.
+    the system clears every page of them again for the next. Kept are about 1 GiB at most, of tensors below 32 MiB.
     """
     if os.name != "posix":
         return

@@ -19,8 +19,8 @@ CLIP_STEPS = 2**30
 _INSIDE = 1 - 2.0**-40
 # Far above where the grid's spacing would lose digits.
 _LEAST_CLIP_NORM = 1e-200
-# Two to minus this is a float64.
-_LEAST_EXPONENT = -1000
+# Two to this, and to minus this, are float64 with all of their digits.
+_LARGEST_EXPONENT = 1000
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Mechanism:
         return self.clip_norm / CLIP_STEPS
 
     def sum_of(self, size: int, updates: Iterable[np.ndarray]) -> np.ndarray:
-        """The sum (int64 [P], `size` is P) of the contributions of users' updates, one update a user."""
+        """The sum (int64 [P], `size` is P) of the contributions of users' updates, one update a user.
+
+        Raises ValueError for an update of another length.
+        """
         total, steps = np.zeros(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         for update in updates:
             total += self.contribution(update, out=steps)
@@ -65,9 +68,14 @@ class Mechanism:
         The flat L2 norm is clipped in float64, every coordinate is rounded toward zero, and the integer norm is
         then checked exactly; an update that fails the check, or is not finite, becomes zeros.
         *Guarantee:* the L2 norm of the result is at most CLIP_STEPS grid steps, that is S.
+        Raises ValueError for an `out` of another length, TypeError for one of another type.
         """
         values = np.asarray(update).reshape(-1)
         steps = np.empty(values.size, dtype=np.int64) if out is None else out
+        if steps.shape != values.shape:
+            raise ValueError("an update has another length than the sum")
+        if steps.dtype != np.int64:
+            raise TypeError("contributions are int64")
         factor = self._steps_per_unit(values)
         if factor == 0.0:
             steps[:] = 0
@@ -90,12 +98,14 @@ class Mechanism:
         if largest == 0.0 or not math.isfinite(largest):
             return 0.0
         # A power of two near 1 / largest: squares of huge or tiny updates neither overflow nor vanish.
-        scale = 2.0 ** -max(math.frexp(largest)[1], _LEAST_EXPONENT)
+        exponent = math.frexp(largest)[1]
+        scale = 2.0 ** -min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
         squares = 0.0
         for block in _blocks(values.size):
             scaled = values[block].astype(np.float64)
             scaled *= scale
-            squares += float(np.dot(scaled, scaled))
+            # Not a product of vectors: that is BLAS's, whose threads would decide the order of the sum.
+            squares += float(np.square(scaled, out=scaled).sum())
         # A hair inside the ball, so that rounding errors of the norm do not fail the exact check.
         return min(CLIP_STEPS / math.sqrt(squares) * _INSIDE * scale, 1 / self.grid)
 

@@ -68,7 +68,8 @@ def test_the_version_is_the_package_s_whatever_variables_are_set(fedprobe, monke
     [
         (["train-gen"], "train-gan"),
         (["data", "descripe"], "describe"),
-        (["describe", "shards"], "did you mean fedprobe data describe?"),
+        (["describe", "shards"], "no such command 'describe'; fedprobe data describe is one. see"),
+        (["--bogus", "describe"], "no such option: --bogus. see"),
         (["data", "compare"], "no such command 'compare'. see"),
         (["train-gan", "--round", "3"], "--rounds"),
         (["sample", "runs/x", "-n", "many"], "--count"),

@@ -1,6 +1,9 @@
 """The mechanism's guarantee: a bounded contribution, noise of the promised size, an exact sum."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -99,6 +102,39 @@ def test_the_sum_of_updates_is_that_of_their_contributions(updates, clip_norm):
     total = mechanism.sum_of(20, iter(updates))
     assert total.dtype == np.int64
     assert np.array_equal(total, sum(contributions, np.zeros(20, np.int64)))
+
+
+@pytest.mark.parametrize("length", [1, 19, 21])
+def test_an_update_of_another_length_is_not_added(length):
+    with pytest.raises(ValueError):
+        Mechanism(1.0, 1.0).sum_of(20, [np.ones(20), np.ones(length)])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_contributions_are_not_put_into_other_types(dtype):
+    with pytest.raises(TypeError):
+        Mechanism(1.0, 1.0).contribution(np.ones(20), out=np.empty(20, dtype))
+
+
+def test_an_update_is_clipped_by_the_same_factor_with_any_number_of_threads():
+    """What a user adds may not depend on how many cores the machine has."""
+    code = """
+import numpy as np
+from fedprobe.privacy.mechanism import Mechanism
+updates = np.random.default_rng(0).standard_normal((8, 200_000))
+print([Mechanism(1.0, 1.0)._steps_per_unit(update).hex() for update in updates])
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | dict.fromkeys(["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"], threads),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 def test_without_noise_the_sum_comes_out_as_it_went_in():

@@ -3,7 +3,7 @@
 A user's update is a function of (public parameters, her examples, key(seed, round, user)) and of nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,7 +58,7 @@ class ClassifierUpdate:
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         start = public["model"].to(self.device)
         users = filter(None, (self._examples(member, round) for member in members))

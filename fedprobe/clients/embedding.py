@@ -1,6 +1,6 @@
 """One vector of a user's images, for generators that need a single release."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,11 @@ class MeanEmbeddingUpdate:
         if self.config.classes is not None:
             self.dataset.require_labels()
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their vectors."""
         return self.mechanism.sum_of(self.config.length, self._vectors(members))
 
-    def _vectors(self, members: Sequence[int]) -> Iterator[np.ndarray]:
+    def _vectors(self, members: Iterable[int]) -> Iterator[np.ndarray]:
         """One vector [P] a member whose images can be measured."""
         for member in members:
             examples = self.members.read(self.dataset, [member])

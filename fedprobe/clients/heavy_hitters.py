@@ -1,7 +1,7 @@
 """Which words a user names where each may name a few: from her selected words to a sum of users' contributions."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fedprobe.clients.data.shards import FederatedDataset, TextError
@@ -24,7 +24,7 @@ class NamedWords:
     mechanism: PartitionSelection
     seed: int
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> Counter[str]:
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> Counter[str]:
         """The sum over `members` (positions in the cohort) of their contributions; nothing is `public`."""
         total: Counter[str] = Counter()
         for member in members:

@@ -62,7 +62,7 @@ class LanguageModelUpdate:
         if any(True for _ in self._model.buffers()):
             raise ValueError("a model with buffers is refused: they would leave the device unclipped")
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         start = public["model"].to(self.device)
         users = filter(None, (self._drawn(member, round) for member in members))

@@ -5,7 +5,7 @@ is the same whoever is trained beside her.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,11 +31,11 @@ Public = dict[str, Tensor]
 class ClientUpdate(Protocol):
     """What an engine runs beside the data: `(public parameters, members, round) -> the int64 sum over them`.
 
-    Of words the sum is sparse, integers by word.
+    Of words the sum is sparse, integers by word. Members are taken as they come, once: an engine deals them meanwhile.
     Raises DataError where a shard can no longer be read.
     """
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray | Counter[str]: ...
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> np.ndarray | Counter[str]: ...
 
 
 def seed_from(stream: torch.Generator) -> int:
@@ -79,7 +79,7 @@ class CriticUpdate:
         if any(True for _ in self._critic.buffers()):
             raise ValueError("a critic with buffers is refused: they would leave the device unclipped")
 
-    def __call__(self, public: Public, members: Sequence[int], round: int) -> np.ndarray:
+    def __call__(self, public: Public, members: Iterable[int], round: int) -> np.ndarray:
         """The int64 sum [P] over `members` (positions in the cohort) of their clipped updates."""
         start = public["critic"].to(self.device)
         fakes = public["fakes"].to(self.device)

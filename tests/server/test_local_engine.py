@@ -95,6 +95,36 @@ def test_a_data_error_reaches_the_parent_and_the_engine_goes_on(workers):
             assert engine.sum(PUBLIC, np.arange(7), 2).tolist() == by_hand(range(7), 2)
 
 
+def test_who_is_slow_holds_nobody_up():
+    """Member 0 takes as long as all the others together."""
+    context = multiprocessing.get_context("fork")
+    done, others_are_done = context.Value("i", 0), context.Event()
+
+    def update(public, members, round):
+        total = np.zeros(1, np.int64)
+        for member in members:
+            total += 10**member
+            if member == 0:
+                assert others_are_done.wait(60)
+            else:
+                with done.get_lock():
+                    done.value += 1
+                    if done.value == 9:
+                        others_are_done.set()
+        return total
+
+    with local_engine(update, 2) as engine:
+        assert engine.sum(PUBLIC, np.arange(10), 1).tolist() == [1_111_111_111]
+
+
+def test_more_users_are_dealt_than_fit_into_a_pipe():
+    def update(public, members, round):
+        return np.array([sum(members)], np.int64)
+
+    with local_engine(update, 2) as engine:
+        assert engine.sum(PUBLIC, np.arange(50_000), 1).tolist() == [50_000 * 49_999 // 2]
+
+
 @pytest.mark.parametrize("how", ["error", "exit", "kill"])
 @pytest.mark.parametrize("workers", [2, 3])
 def test_a_worker_that_dies_is_an_engine_error_which_prints_and_says_nothing(how, workers, capfd):
@@ -138,7 +168,7 @@ def test_a_worker_cannot_change_the_public_parameters_that_the_state_holds():
     public = {"critic": torch.tensor([5.0])}
 
     def greedy(given, members, round):
-        total = np.array([int(given["critic"].item()) * len(members)], np.int64)
+        total = np.array([sum(int(given["critic"].item()) for _ in members)], np.int64)
         given["critic"].zero_()
         return total
 

@@ -27,11 +27,11 @@ BY_CLASS = torch.cat([moved(STROKES[k::3], right=3 * k - 3) for k in range(3)])[
 ]
 
 
-def released(images: torch.Tensor, seed: int, config=CONFIG, labels=None) -> Profile:
+def released(images: torch.Tensor, seed: int, config=CONFIG, labels=None, users=USERS, noise=NOISE) -> Profile:
     """The profile of what users release who all hold these images, with noise."""
-    total = USERS * config.embed(images, labels)
+    total = users * config.embed(images, labels)
     return Looked.at(config).released(
-        total + NOISE * torch.from_numpy(np.random.default_rng(seed).normal(size=len(total))), NOISE
+        total + noise * torch.from_numpy(np.random.default_rng(seed).normal(size=len(total))), noise
     )
 
 
@@ -89,6 +89,17 @@ def test_an_empty_image_is_the_last_thing_that_comes_to_mind():
     mostly = torch.cat([1 - STROKES[:250], STROKES[250:]])
     assert account(mostly, STROKES, 1).findings[0].name == "inversion"
     assert found(torch.ones_like(STROKES), 1)[0].name == "blocked-region"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_users_and_much_noise_do_not_make_an_image_empty(seed):
+    """What is left of few users' strokes is less than of many's, on whichever side they are."""
+    mostly = torch.cat([1 - STROKES[:250], STROKES[250:]])
+    a, b = released(STROKES, 2 * seed, users=40, noise=4.2), released(mostly, 2 * seed + 1, users=120, noise=4.2)
+    forth = account_of(a, b, Proxies(STROKES[::3], None), Looked.at(CONFIG), "a", "b")
+    back = account_of(b, a, Proxies(mostly[::3], None), Looked.at(CONFIG), "b", "a")
+    assert not any("the whole image" in one.says for one in (*forth.findings, *back.findings))
+    assert forth.or_else(back).findings[0].name == "inversion"
 
 
 def test_pixels_that_are_stuck_are_counted():

@@ -34,12 +34,12 @@ _LEAST_OF_REST = 0.6
 _REST = 0.2
 # Of two causes that explain about as much the one that struck all images is simpler than one that struck some.
 _SIMPLER = 0.1
-# An empty image is a part of whatever images have less of than others: of two causes that explain about as much, it is
-# the other one.
+# An empty image is a part of whatever images have less of than others: of two causes that explain about as much, or all
+# but a little of what is more than noise, it is the other one.
 _ERASING = 0.3
 # Seen from B's side the causes count where they explain so much more.
 _CLEARLY_MORE = 0.1
-# Causes that change how light images are explain much of one another: among those that explain this share of what the
+# Causes that change how light images are explain much of one another: among those that explain about as much as the
 # best one does, grey values decide, which are known better than how samples' shapes answer to them.
 _LIGHT = ("brightness", "contrast", "gamma", "quantisation")
 _ABOUT_AS_MUCH = 0.8
@@ -191,6 +191,8 @@ def _finding(best: Explanation, second: Explanation | None, a_name: str, b_name:
 def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked) -> list[Explanation]:
     tried = (_explanation(difference, *one) for one in directions)
     ranked = sorted(tried, key=lambda one: -one.gain * _liking(one))
+    if any(not _erases(one) and one.explained >= _ABOUT_AS_MUCH for one in ranked):
+        ranked.sort(key=_erases)
     best = ranked[0]
     if best.name not in _LIGHT or not looked.config.details:
         return ranked
@@ -200,8 +202,11 @@ def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked)
 
 
 def _liking(one: Explanation) -> float:
-    erases = one.cause is not None and one.cause.erases
-    return 1 - _SIMPLER * (1 - one.share) - _ERASING * erases
+    return 1 - _SIMPLER * (1 - one.share) - _ERASING * _erases(one)
+
+
+def _erases(one: Explanation) -> bool:
+    return one.cause is not None and one.cause.erases
 
 
 def _left_of_tones(direction: Tensor, difference: Difference, looked: Looked) -> float:

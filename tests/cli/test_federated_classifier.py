@@ -152,10 +152,9 @@ def test_bad_content_of_a_private_user_stops_nothing_and_is_not_spoken_of(
     "without, words, code",
     [("--classes", "--classes", 2), ("--population", "--population", 4), ("--noise-multiplier", "--target-epsilon", 4)],
 )
-def test_private_data_is_not_looked_at_for_what_was_not_said(fedprobe, tmp_path, leaves_nothing, without, words, code):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
-    assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
+def test_private_data_is_not_looked_at_for_what_was_not_said(
+    fedprobe, unreadable, leaves_nothing, without, words, code
+):
     at = PRIVATE.index(without)
     with leaves_nothing():
         done = fedprobe(*PRIVATE[:at], *PRIVATE[at + 2 :], "-o", "run")
@@ -212,11 +211,16 @@ def test_fedprobe_toml_may_hold_defaults_of_both_methods_where_the_command_says_
         assert done.code == 0, done.err
 
 
-@pytest.mark.parametrize("method", [[], ["--method", "fedavg"]])
-def test_a_dry_run_says_what_the_plan_would_cost_and_opens_no_shard(fedprobe, tmp_path, leaves_nothing, method):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
+@pytest.fixture
+def unreadable(tmp_path, fedprobe, write_shard, patches):
+    """A private population whose shard can no longer be opened."""
+    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
     assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
+    path.write_bytes(b"garbage")
+
+
+@pytest.mark.parametrize("method", [[], ["--method", "fedavg"]])
+def test_a_dry_run_says_what_the_plan_would_cost_and_opens_no_shard(fedprobe, unreadable, leaves_nothing, method):
     with leaves_nothing():
         done = fedprobe("train-classifier", "data", *method, *TINY, *PAID, "--dry-run", "--json", "-o", "run")
     assert done.code == 0, done.err

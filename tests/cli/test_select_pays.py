@@ -25,11 +25,11 @@ def private(tmp_path, fedprobe, write_shard, patches):
 
 
 @pytest.fixture
-def unreadable(tmp_path, fedprobe):
-    """A private population whose shard cannot be opened."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
+def unreadable(tmp_path, fedprobe, write_shard, patches):
+    """A private population whose shard can no longer be opened."""
+    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
     assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
+    path.write_bytes(b"garbage")
 
 
 def entries(fedprobe) -> list[dict]:
@@ -234,10 +234,10 @@ def test_what_does_not_fit_is_found_before_it_is_paid_for(tmp_path, fedprobe, wr
     assert entries(fedprobe) == []
 
 
-def test_a_population_without_a_budget_is_refused_unopened(tmp_path, fedprobe, primary):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.h5").write_bytes(b"garbage")
-    fedprobe("init", "data")
+def test_a_population_without_a_budget_is_refused_unopened(tmp_path, fedprobe, write_shard, patches, primary):
+    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
+    assert fedprobe("init", "data").code == 0
+    path.write_bytes(b"garbage")
     for more in ([], ["--count", *PAY]):
         done = fedprobe("select", "data", *LOW, primary, *more)
         assert done.code == 4 and "budget" in done.line

@@ -66,7 +66,7 @@ def fedprobe(tmp_path):
 
 @pytest.fixture
 def simulation(tmp_path, fedprobe, write_shard):
-    """Write a shard and register it; init looks at names only, so whatever is in it comes after."""
+    """Write a shard and register it; init does not look at users: what is wrong with them may be there already."""
 
     def register(users, name="s.h5"):
         path = write_shard(tmp_path / "data" / name, users)
@@ -74,6 +74,14 @@ def simulation(tmp_path, fedprobe, write_shard):
         return path
 
     return register
+
+
+@pytest.fixture
+def unreadable(tmp_path, fedprobe, write_shard, patches):
+    """A private population with a budget, in `data`, whose shard can no longer be opened."""
+    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
+    assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
+    path.write_bytes(b"garbage")
 
 
 @pytest.fixture(scope="session")

@@ -211,14 +211,6 @@ def test_fedprobe_toml_may_hold_defaults_of_both_methods_where_the_command_says_
         assert done.code == 0, done.err
 
 
-@pytest.fixture
-def unreadable(tmp_path, fedprobe, write_shard, patches):
-    """A private population whose shard can no longer be opened."""
-    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
-    assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
-    path.write_bytes(b"garbage")
-
-
 @pytest.mark.parametrize("method", [[], ["--method", "fedavg"]])
 def test_a_dry_run_says_what_the_plan_would_cost_and_opens_no_shard(fedprobe, unreadable, leaves_nothing, method):
     with leaves_nothing():

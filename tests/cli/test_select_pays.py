@@ -24,14 +24,6 @@ def private(tmp_path, fedprobe, write_shard, patches):
     assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
 
 
-@pytest.fixture
-def unreadable(tmp_path, fedprobe, write_shard, patches):
-    """A private population whose shard can no longer be opened."""
-    path = write_shard(tmp_path / "data" / "s.h5", patches(2))
-    assert fedprobe("init", "data", "--budget-epsilon", 4).code == 0
-    path.write_bytes(b"garbage")
-
-
 def entries(fedprobe) -> list[dict]:
     return fedprobe("ledger", "data", "--json").json["entries"]
 

@@ -23,8 +23,10 @@ from fedprobe.models.image_details import TONES, compressed, decompressed, tones
 
 # The chance, over all causes that are tried, that noise alone explains itself so well.
 _LEAST_CHANCE = 1e-4
-# A cause that explains less than this share of the difference is not what happened, however clear the difference is.
+# A cause that explains less than this share of the difference is not what happened, however clear the difference is: of
+# what is surely there of it, which is so many standard deviations less than what is seen.
 _LEAST_EXPLAINED = 0.4
+_SURELY_MORE = 2.0
 # Places are made to fit, so that they explain a part of any difference.
 _LEAST_BY_PLACES = 0.6
 _PLACES = ("blocked-region", "stuck-pixels")
@@ -128,7 +130,7 @@ def account_of(
         for rank in range(2):
             ranked = _ranked(difference, directions, looked)
             best = ranked[0]
-            beyond = best.gain - _gain_of_nothing(difference, proxies, looked)
+            beyond = best.gain - _gain_of_nothing(best, difference, proxies, looked)
             # Either side may be the one that was struck.
             if not _clear(best, beyond, 2 * len(directions), difference, rank, Difference.of(a, b)):
                 break
@@ -149,18 +151,20 @@ def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> Shown
     return shown_images(best.cause, best.says, samples, names)
 
 
-def _gain_of_nothing(difference: Difference, proxies: Proxies, looked: Looked) -> float:
-    """What is gained by labels that say nothing; 0 without labels.
+def _gain_of_nothing(best: Explanation, difference: Difference, proxies: Proxies, looked: Looked) -> float:
+    """What a cause like the best one gains where nothing was done, because it is tried on what has A's noise in it.
 
-    Whatever is done to samples of A takes some of A's noise out of the means of its labels, and so explains a part of
-    how any B differs from A.
+    Where each pixel's own value decides, the direction is made of A's grey values, whose noise is in the difference as
+    well: that gains at most about one for each of them. With labels, whatever is done to samples of A takes some of A's
+    noise out of the means of its labels: as labels do that say nothing.
     """
+    gain = float(TONES) if best.cause is not None and best.cause.pointwise and looked.config.details else 0.0
     if proxies.labels is None:
-        return 0.0
+        return gain
     features = looked.config.features(proxies.images)
     mixed = proxies.labels[torch.randperm(len(proxies.labels), generator=torch.Generator().manual_seed(3))]
     direction = looked.vector(features, mixed) - looked.vector(features, proxies.labels)
-    return _explanation(difference, "", "", direction, None).gain
+    return gain + _explanation(difference, "", "", direction, None).gain
 
 
 def _clear(best: Explanation, beyond: float, tried: int, left: Difference, rank: int, whole: Difference) -> bool:
@@ -169,8 +173,9 @@ def _clear(best: Explanation, beyond: float, tried: int, left: Difference, rank:
     if chance > _LEAST_CHANCE or best.share < _LEAST_SHARE:
         return False
     if rank == 0:
-        return best.explained >= (_LEAST_BY_PLACES if best.name in _PLACES else _LEAST_EXPLAINED)
-    enough = max(_REST * whole.excess, _CLEARLY_LEFT * (2 * len(left.value)) ** 0.5)
+        least = _LEAST_BY_PLACES if best.name in _PLACES else _LEAST_EXPLAINED
+        return best.gain >= least * (left.excess - _SURELY_MORE * left.excess_error)
+    enough = max(_REST * whole.excess, _CLEARLY_LEFT * left.excess_error)
     return left.excess > enough and best.explained >= _LEAST_OF_REST
 
 

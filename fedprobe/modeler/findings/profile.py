@@ -1,5 +1,6 @@
 """What is known of a side's images as one vector of means, and how surely."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,7 +82,11 @@ class Difference:
 
     @classmethod
     def of(cls, a: Profile, b: Profile) -> "Difference":
-        return cls(b.mean - a.mean, a.variance + b.variance, (a.mean + b.mean) / 2, a.scale + b.scale)
+        variance = a.variance + b.variance
+        # Weighted so that its noise and that of the difference are uncorrelated: what one side's noise moves in both of
+        # them would pass for an unknown scale.
+        scaled = (a.mean * b.variance + b.mean * a.variance) / variance
+        return cls(b.mean - a.mean, variance, scaled, a.scale + b.scale)
 
     def inner(self, one: Tensor, other: Tensor) -> float:
         """The product of two vectors by the inverse covariance: diagonal, and a scale that is not quite known."""
@@ -96,5 +101,10 @@ class Difference:
 
     @property
     def excess(self) -> float:
-        """How much more there is than chance would make (its mean is 0, its standard deviation the root of 2 Q)."""
+        """How much more there is than chance would make: of chance alone its mean is 0."""
         return self.inner(self.value, self.value) - len(self.value)
+
+    @property
+    def excess_error(self) -> float:
+        """The standard deviation of `excess` where there is chance alone: that of a chi-squared variable."""
+        return math.sqrt(2 * len(self.value))

@@ -1,4 +1,7 @@
-"""What every error that a user can cause has in common; no room of its own, and it imports nothing."""
+"""What every error that a user can cause has in common; no room of its own, and it imports none."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
 
 
 class FedprobeError(Exception):
@@ -14,3 +17,9 @@ class RequestError(FedprobeError):
     """What was asked for cannot be done as it was asked."""
 
     exit_code = 2
+
+
+def instead_of(word: str, known: Collection[str]) -> str:
+    """What to give instead of a `word` that is none of the `known`: the one that is nearest, or any."""
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"

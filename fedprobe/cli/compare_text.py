@@ -117,7 +117,12 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
             was, now = word.counts
             risen.add_row(_shown(word.word), f"≤ {limits[0]:.1f}" if was is None else f"{was:.1f}", f"{now:.1f}")
         out.print(risen)
-    said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings], before)
+    if result.nothing is None:
+        said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings], before)
+    else:
+        out.row("", "")
+        out.row("", result.nothing)
+        said = {"findings": []}
     return {
         "runs": _runs(sides, paths, "words", [{"threshold": limit} for limit in limits]),
         "samples": drawn,

@@ -1,11 +1,10 @@
 """Where options come from: flag, then FEDPROBE_*, then fedprobe.toml, then default."""
 
-import difflib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedprobe.errors import FedprobeError
+from fedprobe.errors import FedprobeError, instead_of
 
 FILE = "fedprobe.toml"
 _KEYS = {
@@ -66,12 +65,13 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
     for section, keys in values.items():
         known = _KEYS.get(section) or options_of.get(section)
         if known is None:
-            raise ConfigError(f"{path}: unknown section [{section}]{_like(section, [*_KEYS, *options_of])}")
+            raise ConfigError(f"{path}: unknown section [{section}]; {instead_of(section, [*_KEYS, *options_of])}")
         if not isinstance(keys, dict):
             raise ConfigError(f"{path}: {section} must be a section, [{section}]")
         for key in keys:
             if key.replace("_", "-") not in known:
-                raise ConfigError(f"{path}: unknown key {key} in [{section}]{_like(key, known)}")
+                near = instead_of(key.replace("_", "-"), sorted(known))
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]; {near}")
         if section not in _KEYS:
             defaults[section] = {known[key.replace("_", "-")]: value for key, value in keys.items()}
     shards = values.get("dataset", {}).get("shards", [])
@@ -107,11 +107,6 @@ def load(options_of: dict[str, dict[str, str]]) -> Settings:
 def _require(holds: bool, path: Path, key: str, what: str) -> None:
     if not holds:
         raise ConfigError(f"{path}: {key} must be {what}")
-
-
-def _like(word: str, known: object) -> str:
-    close = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
 
 
 TEMPLATE = """\

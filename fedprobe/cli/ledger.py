@@ -10,6 +10,7 @@ import typer
 from fedprobe.cli.options import AsJson, Quiet, Record, flags, unlike_public
 from fedprobe.cli.output import Output
 from fedprobe.cli.plans import EVERY_USER
+from fedprobe.errors import instead_of
 
 _COMMANDS = ("train-gan", "train-charlm", "train-wordlm", "train-classifier", "select")
 _RULE = ("below", "above", "min_examples", "share", "vocabulary", "public", "public_share", "where")
@@ -105,7 +106,7 @@ def read_study(path: Path) -> tuple[str, list, float | None]:
         known = ("name", "command", "cohort", "participation", *_RULE, *_NUMBERS, "threshold_delta")
         for key in plan:
             if key not in known:
-                raise typer.BadParameter(f"{where}: unknown key {key}; known are {', '.join(known)}")
+                raise typer.BadParameter(f"{where}: unknown key {key}; {instead_of(key, known)}")
         command = plan.get("command")
         if command not in _COMMANDS:
             raise typer.BadParameter(f"{where}: command is one of {', '.join(_COMMANDS)}")

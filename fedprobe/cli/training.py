@@ -14,12 +14,13 @@ from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
 from fedprobe.cli.plans import EVERY_USER, Ground
 from fedprobe.cli.ranks import restarted_by_torchrun, started_by_torchrun
+from fedprobe.errors import instead_of
 
 
 def asked(presets: dict, preset: str, given: dict) -> object:
     """The preset's training, changed by the options in `given`. Raises a usage error for what cannot be trained."""
     if preset not in presets:
-        raise typer.BadParameter(f"unknown preset; choose one of {', '.join(presets)}")
+        raise typer.BadParameter(f"unknown preset; {instead_of(preset, presets)}")
     with flags():
         # Fields that no option sets are constants of the method.
         known = [field.name for field in fields(presets[preset]) if field.init]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fedprobe.errors import instead_of
+
 # Words (apostrophes and hyphens inside them belong to them), and every other sign by itself.
 _WORDS = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
 
@@ -26,7 +28,7 @@ class TextFormat:
 
     def __post_init__(self) -> None:
         if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"unknown tokenizer; choose one of {', '.join(TOKENIZERS)}")
+            raise ValueError(f"unknown tokenizer; {instead_of(self.tokenizer, TOKENIZERS)}")
 
     @property
     def separator_attribute(self) -> str:

@@ -48,6 +48,13 @@ class WordTablesComparison:
     risen: Sequence[RisenWord]
     findings: Sequence[Finding]
 
+    @property
+    def nothing(self) -> str | None:
+        """What to say in the place of findings where no side has a word; else None."""
+        if any(self.ranked):
+            return None
+        return "No run released a word, so nothing was looked for; more users, or a larger epsilon, would show some."
+
 
 def compare_word_tables(
     sides: Sequence[WordTable | TextSampler], names: Sequence[str], count: int, top: int, seed: int = 0

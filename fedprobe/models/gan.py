@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from fedprobe.errors import instead_of
 from fedprobe.models.critic_step import UNDER_ROOT, critic_step
 from fedprobe.models.flat import attach, trainable
 from fedprobe.models.input_gradient import input_gradient, is_piecewise_linear
@@ -49,7 +50,7 @@ class GanConfig:
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"unknown architecture; choose one of {', '.join(ARCHITECTURES)}")
+            raise ValueError(f"unknown architecture; {instead_of(self.architecture, ARCHITECTURES)}")
         if min(self.height, self.width) < LEAST_SIDE:
             raise ValueError(f"the GAN needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from fedprobe.errors import instead_of
 from fedprobe.privacy.events import SampledGaussian
 
 ACCOUNTANTS = ("auto", "pld", "rdp", "prv", "paper")
@@ -74,7 +75,7 @@ def epsilon(
     if not 0 < delta < 1:
         raise ValueError("delta must lie between 0 and 1")
     if accountant not in ACCOUNTANTS:
-        raise ValueError(f"unknown accountant; choose one of {', '.join(ACCOUNTANTS)}")
+        raise ValueError(f"unknown accountant; {instead_of(accountant, ACCOUNTANTS)}")
     spent = [event for event in events if event.rounds > 0]
     name = _choose(spent, delta) if accountant == "auto" else accountant
     if not spent:

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 
 import dp_accounting
 
+from fedprobe.errors import instead_of
+
 # How a round's users are found: server/participation.py draws them, `rounds_of` says what that releases.
 # That of methods with one release: nobody is drawn.
 EVERY_USER = "every-user"
@@ -86,7 +88,7 @@ def rounds_of(
     Raises ValueError for another participation, or numbers that no rounds can have.
     """
     if participation not in PARTICIPATIONS:
-        raise ValueError(f"unknown participation; choose one of {', '.join(PARTICIPATIONS)}")
+        raise ValueError(f"unknown participation; {instead_of(participation, PARTICIPATIONS)}")
     if users_per_round < 1 or population < 1:
         raise ValueError("users per round and population must be at least 1")
     sampled = participation in ("poisson", "fixed")

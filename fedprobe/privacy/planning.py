@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
 
+from fedprobe.errors import instead_of
 from fedprobe.privacy.accountants import CannotAccount, epsilon
 from fedprobe.privacy.events import SampledGaussian, rounds_of
 from fedprobe.privacy.statement import PrivacyStatement, default_delta, state
@@ -87,7 +88,7 @@ def solve(
     `accountants.epsilon` does.
     """
     if unknown not in UNKNOWNS:
-        raise ValueError(f"unknown quantity to solve for; choose one of {', '.join(UNKNOWNS)}")
+        raise ValueError(f"unknown quantity to solve for; {instead_of(unknown, UNKNOWNS)}")
     given = {
         "noise-multiplier": noise_multiplier,
         "users-per-round": users_per_round,

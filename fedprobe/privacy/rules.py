@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
+from fedprobe.errors import instead_of
 from fedprobe.privacy.predicates import parse
 
 # The paper's thresholds: the 25th and 75th percentile of user accuracy without the bug (Table 10).
@@ -46,7 +47,7 @@ class CohortRule:
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
-            raise ValueError(f"unknown cohort; choose one of {', '.join(CRITERIA)}, or a cohort file")
+            raise ValueError(f"unknown cohort; {instead_of(self.criterion, CRITERIA)}")
         for name, criterion in (("below", "low-accuracy"), ("above", "high-accuracy")):
             threshold = getattr(self, name)
             if (threshold is not None) != (self.criterion == criterion):

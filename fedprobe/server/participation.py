@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fedprobe.errors import instead_of
 from fedprobe.privacy.events import EVERY_USER, SampledGaussian, rounds_of
 from fedprobe.privacy.randomness import key, uniform_bits
 
@@ -146,5 +147,5 @@ def participation(name: str, users_per_round: int | None, population: int | None
     if name == EVERY_USER:
         return EveryUser()
     if name not in _BY_NAME:
-        raise ValueError(f"unknown participation; choose one of {', '.join(_BY_NAME)}")
+        raise ValueError(f"unknown participation; {instead_of(name, _BY_NAME)}")
     return _BY_NAME[name](users_per_round, population)

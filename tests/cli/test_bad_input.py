@@ -399,6 +399,21 @@ def test_what_cannot_be_asked_of_a_training_is_a_usage_error(command, simulation
     assert done.line.startswith("error: ")
 
 
+NEARLY = {
+    "low-accuracy": ["train-gan", "data", "--cohort", "low-acc"],
+    "quick": ["train-gan", "data", "--preset", "qick"],
+    "small": ["train-gan", "data", "--architecture", "smal"],
+    "invert-pixels": ["data", "corrupt", "data", "out", "--bug", "invert-pixel"],
+}
+
+
+@pytest.mark.parametrize("meant", NEARLY)
+def test_a_name_that_is_nearly_one_is_answered_with_that_one(fedprobe, simulation, patches, meant):
+    simulation(patches(3))
+    done = fedprobe(*NEARLY[meant])
+    assert done.code == 2 and done.line.endswith(f"did you mean {meant}?"), done.line
+
+
 def test_no_shards_at_all_is_a_usage_error(fedprobe):
     for name in REFUSED:
         done = fedprobe(name)

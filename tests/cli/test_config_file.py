@@ -111,7 +111,7 @@ def test_init_writes_a_file_that_configures_the_folder_and_keeps_the_one_that_is
         ("[dataset]\nshard = 'x'\n", "did you mean shards?"),
         ("[primary]\nmodels = 'x'\n", "did you mean model?"),
         ("[privacy]\nbudget = 3\n", "did you mean budget-epsilon?"),
-        ("[dataset]\nzzz = 'x'\n", "known are: column, shards, tokenizer"),
+        ("[dataset]\nzzz = 'x'\n", "choose one of column, shards, tokenizer"),
         ("rounds = 3\n", "rounds"),
         ("dataset = 3\n", "[dataset]"),
         ("[primary]\nprovenance = 'hearsay'\n", "public, dp, conditional"),

@@ -171,7 +171,7 @@ def test_counts_need_their_noise_only(written):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("round = 3", "unknown key round; known are"),
+        ("round = 3", "unknown key round; did you mean rounds?"),
         ("seed = 3", "unknown key seed"),
         ("clip_norm = 1", "unknown key clip_norm"),
         ("below = 0.4", "--below"),

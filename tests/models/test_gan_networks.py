@@ -120,9 +120,9 @@ def test_images_below_eight_pixels_are_refused(height, width):
         GanConfig("small", height, width)
 
 
-@pytest.mark.parametrize("architecture", ["", "Paper", "dcgan"])
-def test_an_unknown_architecture_is_refused_and_the_known_ones_named(architecture):
-    with pytest.raises(ValueError, match="paper-group-norm"):
+@pytest.mark.parametrize("architecture, instead", [("", "paper-group-norm"), ("Paper", "paper"), ("dcgan", "small")])
+def test_an_unknown_architecture_is_refused_and_known_ones_named(architecture, instead):
+    with pytest.raises(ValueError, match=instead):
         GanConfig(architecture, 28, 28)
 
 

@@ -16,7 +16,7 @@ from fedprobe.clients.data.shards import SUFFIXES, FederatedDataset, separator_o
 from fedprobe.clients.data.text_bugs import SENTENCE_BUGS
 from fedprobe.clients.data.vocabulary import carry_notes
 from fedprobe.clients.data.writing import new_shard, require_new
-from fedprobe.errors import RequestError
+from fedprobe.errors import RequestError, instead_of
 from fedprobe.privacy import population as populations
 from fedprobe.privacy.population import Population
 from fedprobe.privacy.randomness import key
@@ -34,7 +34,7 @@ def require_kind(dataset: FederatedDataset, bug: str) -> None:
             f"these shards hold {dataset.kind}, and {bug} is a bug of {other}; choose one of {', '.join(bugs)}"
         )
     if bug not in bugs:
-        raise RequestError(f"unknown bug; choose one of {', '.join(bugs)}")
+        raise RequestError(f"unknown bug; {instead_of(bug, bugs)}")
 
 
 def corrupt_users(

@@ -57,7 +57,9 @@ class Report:
             (strongest, _), *others = self.findings
             more = f"; {len(others)} more finding{'s' * (len(others) > 1)} below" if others else ""
             return f"Found: {strongest.says} ({strongest.name}, strength {strongest.strength:.2f}{more})."
-        return "Nothing was found." if self.looked_for else "Nothing was compared: it takes two runs of a kind."
+        if self.looked_for:
+            return "Nothing was found."
+        return "Nothing was compared: it takes two runs of a kind, with something in them."
 
     @property
     def findings(self) -> list[tuple[Finding, int]]:

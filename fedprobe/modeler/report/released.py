@@ -24,12 +24,13 @@ def released_section(opened: Sequence[Opened], count: int, top: int, seed: int) 
     names, sides = [one.name for one in opened], [one.sampler for one in opened]
     result = compare_word_tables(sides, names, count, top, seed)
     alone = len(opened) == 1
+    note = "One run alone is held against nothing: give the one before first, and this one after it."
     return WordsSection(
         [_list(*one) for one in zip(names, sides, result.ranked, strict=True)],
         ["word", names[0], names[-1], "rose by at least"],
         [] if alone else [_risen(word, sides[0]) for word in result.risen],
-        [] if alone else [Verdict("words", names[0], names[-1], None, result.findings)],
-        "One run alone is held against nothing: give the one before first, and this one after it." if alone else None,
+        [] if alone or result.nothing else [Verdict("words", names[0], names[-1], None, result.findings)],
+        note if alone else result.nothing,
         _SAYS if all(isinstance(side, WordTable) for side in sides) else f"{_SAYS} {_MIXED}",
         _RISEN_SAYS,
     )

@@ -98,7 +98,7 @@ class _Layer(torch.autograd.Function):
         steps, sequences = shape
         projection, hidden = w_projection.shape
         # All inputs' shares of the gates in one product; the gates then replace them in place.
-        gates = torch.addmm(bias, x, w_input.T)
+        gates = (x @ w_input.T).add_(bias)
         gates = (gates if rows is None else gates.index_select(0, rows)).view(steps, sequences, 3 * hidden)
         c = x.new_zeros(steps + 1, sequences, hidden)
         r = x.new_zeros(steps + 1, sequences, projection)
@@ -140,7 +140,8 @@ class _Layer(torch.autograd.Function):
         by_tanh(1 - f, g, grad_input=d_g)
         c_of_m = torch.ops.aten.tanh_backward(o, tanh_c)
         d_r = d_output.clone(memory_format=torch.contiguous_format)
-        d_c = x.new_zeros(sequences, hidden)
+        d_c_of_both = x.new_zeros(sequences, 1, hidden)
+        d_c = d_c_of_both[:, 0]
         d_m = torch.empty_like(d_c)
         at, f_at, o_at, d_r_at, c_of_m_at, d_f_at = _by_step(d, f, d_o, d_r, c_of_m, d_f)
         # The gates that only the cell hears of: f and g.
@@ -151,7 +152,7 @@ class _Layer(torch.autograd.Function):
             d_c.addcmul_(d_m, c_of_m_at[t])
             if peephole is not None:
                 d_c.addcmul_(o_at[t], peephole[1])
-            f_and_g_at[t].mul_(d_c[:, None])
+            f_and_g_at[t].mul_(d_c_of_both)
             if t:
                 d_r_at[t - 1].addmm_(at[t], w_recurrent)
                 d_c.mul_(f_at[t])

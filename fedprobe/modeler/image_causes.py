@@ -44,11 +44,7 @@ def findings(
     if not seen.is_whole:
         proxies = _proxies(b, config, seed)
         seen = seen.or_else(account_of(*profiles[::-1], proxies, looked, *names[::-1], inverted, samples.exchanged()))
-    found = seen.findings
-    if inverted is not None and inverted.says.startswith(f"{names[0]} looks"):
-        # Causes are tried on a's samples: that a is the inverted one is seen by samples alone.
-        return [inverted, *(one for one in found if one.name != "inversion")]
-    return found
+    return seen.findings
 
 
 def _samples(

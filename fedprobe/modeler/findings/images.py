@@ -5,6 +5,7 @@ B's would differ from A's, had it struck. The share that it struck follows by le
 error of the difference is white, and the cause that explains most is named. Everything is post-processing.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,10 +119,10 @@ def account_of(
     """What happened to B's images, seen from A's: the clearest cause first; none where no cause is clear.
 
     A cause is reported where noise alone would explain itself as well in fewer than one of 10,000 comparisons (over all
-    causes together, Bonferroni), it explains at least 40% of the difference (60% where it is places that are always
-    alike) and has struck at least a tenth of the images; a further one where it explains most of what is left. Strength
-    is that share, with its 95% interval. `inverted` is the finding of an inversion by samples, which takes the place of
-    that by means. `samples` of both show what was found.
+    causes together, Bonferroni), it explains at least 40% (60% where it is places that are always alike) of what the
+    sides surely differ by, and has struck at least a tenth of the images; a further one where it explains most of what
+    is left. Strength is that share, with its 95% interval. `inverted` is the finding of an inversion by samples, which
+    takes the place of that by means, as unsure as that one is. `samples` of both show what was found.
     """
     difference, found, gain = Difference.of(a, b), [], 0.0
     with torch.inference_mode():
@@ -138,7 +139,9 @@ def account_of(
             second = next((other for other in ranked if other.name != best.name), None)
             if best.name not in [one.name for one in found]:
                 by_samples = inverted if best.name == "inversion" else None
-                finding = by_samples or _finding(best, second, a_name, b_name)
+                finding = _finding(best, second, a_name, b_name)
+                if by_samples is not None:
+                    finding = _less_sure(by_samples, 1.96 * best.error)
                 shown = finding.shown or (samples and _shown(best, samples, (a_name, b_name)))
                 found.append(replace(finding, shown=shown))
             difference = difference.less(best.share * best.direction)
@@ -191,6 +194,13 @@ def _finding(best: Explanation, second: Explanation | None, a_name: str, b_name:
         f"{b_name} looks like {a_name} {best.says}",
         f"that explains {min(1.0, best.explained):.0%} of how they differ beyond noise{beside}",
     )
+
+
+def _less_sure(finding: Finding, margin: float) -> Finding:
+    """A finding by samples, its interval widened by what the noise of the releases leaves open of its strength."""
+    low = finding.strength - math.hypot(finding.strength - finding.low, margin)
+    high = finding.strength + math.hypot(finding.high - finding.strength, margin)
+    return replace(finding, low=max(0.0, low), high=min(1.0, high))
 
 
 def _ranked(difference: Difference, directions: Sequence[tuple], looked: Looked) -> list[Explanation]:

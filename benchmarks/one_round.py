@@ -22,6 +22,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -119,11 +121,11 @@ def hunts(shard: Path, shares: Sequence[float], epsilons: Sequence[float], seeds
     prepare(shard, folder)
     print("| inverted writers | epsilon | found | wrongly | ink of high | ink of low | release and fit | whole hunt |")
     print("|---|---|---|---|---|---|---|---|")
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    # Not a pool of multiprocessing, whose processes may start none of their own, as commands do.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for share in shares:
             for epsilon in epsilons:
-                asked = [(folder, share, epsilon, seed) for seed in range(seeds)]
-                results = pool.starmap(hunt, asked, chunksize=1)
+                results = list(pool.map(partial(hunt, folder, share, epsilon), range(seeds)))
                 high, low = np.array([one["ink"] for one in results]).T
                 count = {name: sum(one[name] for one in results) for name in ("found", "wrongly")}
                 print(

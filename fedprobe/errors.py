@@ -19,7 +19,8 @@ class RequestError(FedprobeError):
     exit_code = 2
 
 
-def instead_of(word: str, known: Collection[str]) -> str:
+def instead_of(word: object, known: Collection[str]) -> str:
     """What to give instead of a `word` that is none of the `known`: the one that is nearest, or any."""
-    near = get_close_matches(word, known, n=1)
+    # What a file calls a name may be a number.
+    near = get_close_matches(str(word), known, n=1)
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"

@@ -99,10 +99,10 @@ def _run(arguments: list[str]) -> int:
         else:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
-            message = error.format_message().removeprefix("Invalid value: ").rstrip(".?")
+            message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
             if message.startswith("No such command") and where.command is command:
                 message += _in_a_group(command, arguments)
-            output.error(f"{message}. See: {path} --help", 2, as_json)
+            output.error(f"{message}{'' if message.endswith('?') else '.'} See: {path} --help", 2, as_json)
             code = 2
     except typer.Abort:
         code = 130

@@ -50,10 +50,11 @@ class WordTablesComparison:
 
     @property
     def nothing(self) -> str | None:
-        """What to say in the place of findings where no side has a word; else None."""
-        if any(self.ranked):
+        """What to say in the place of findings where neither of the two that are compared has a word; else None."""
+        if self.ranked[0] or self.ranked[-1]:
             return None
-        return "No run released a word, so nothing was looked for; more users, or a larger epsilon, would show some."
+        neither = f"Neither {self.names[0]} nor {self.names[-1]} released a word"
+        return f"{neither}, so nothing was looked for; more users, or a larger epsilon, would show some."
 
 
 def compare_word_tables(

@@ -47,7 +47,7 @@ class CohortRule:
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
-            raise ValueError(f"unknown cohort; {instead_of(self.criterion, CRITERIA)}")
+            raise ValueError(f"unknown cohort (a file ends in .json); {instead_of(self.criterion, CRITERIA)}")
         for name, criterion in (("below", "low-accuracy"), ("above", "high-accuracy")):
             threshold = getattr(self, name)
             if (threshold is not None) != (self.criterion == criterion):

@@ -411,7 +411,7 @@ NEARLY = {
 def test_a_name_that_is_nearly_one_is_answered_with_that_one(fedprobe, simulation, patches, meant):
     simulation(patches(3))
     done = fedprobe(*NEARLY[meant])
-    assert done.code == 2 and done.line.endswith(f"did you mean {meant}?"), done.line
+    assert done.code == 2 and f"did you mean {meant}?" in done.line
 
 
 def test_no_shards_at_all_is_a_usage_error(fedprobe):

@@ -176,6 +176,8 @@ def test_counts_need_their_noise_only(written):
         ("clip_norm = 1", "unknown key clip_norm"),
         ("below = 0.4", "--below"),
         ('cohort = "nobody"', "unknown cohort"),
+        ("cohort = 5", "unknown cohort"),
+        ("participation = 7", "unknown participation"),
         ('cohort = "low-accuracy"\nbelow = 1.4', "between 0 and 1"),
         ('cohort = "low-accuracy"\nbelow = nan', "between 0 and 1"),
         ('cohort = "low-accuracy"\nabove = 0.5', "--above"),

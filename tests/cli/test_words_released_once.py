@@ -90,7 +90,7 @@ def test_the_bug_is_found_in_one_release(simulated, fedprobe):
     assert value["two_sample"] is None
     assert value["risen_words"][0]["word"] == "this patch"
     none = fedprobe("compare", "before", "before")
-    assert "No run released a word" in none.out and "was looked for." not in none.out
+    assert "released a word, so" in none.out and "was looked for." not in none.out
     assert fedprobe("compare", "before", "before", "--json").json["findings"] == []
 
 

@@ -131,7 +131,7 @@ def account_of(
         for rank in range(2):
             ranked = _ranked(difference, directions, looked)
             best = ranked[0]
-            beyond = best.gain - _gain_of_nothing(best, difference, proxies, looked)
+            beyond = best.gain - _gain_of_nothing(best, a, difference, proxies, looked)
             # Either side may be the one that was struck.
             if not _clear(best, beyond, 2 * len(directions), difference, rank, Difference.of(a, b)):
                 break
@@ -154,14 +154,15 @@ def _shown(best: Explanation, samples: Samples, names: tuple[str, str]) -> Shown
     return shown_images(best.cause, best.says, samples, names)
 
 
-def _gain_of_nothing(best: Explanation, difference: Difference, proxies: Proxies, looked: Looked) -> float:
+def _gain_of_nothing(best: Explanation, a: Profile, difference: Difference, proxies: Proxies, looked: Looked) -> float:
     """What a cause like the best one gains where nothing was done, because it is tried on what has A's noise in it.
 
     Where each pixel's own value decides, the direction is made of A's grey values, whose noise is in the difference as
-    well: that gains at most about one for each of them. With labels, whatever is done to samples of A takes some of A's
-    noise out of the means of its labels: as labels do that say nothing.
+    well: that gains at most about A's part of the variance of each. With labels, whatever is done to samples of A takes
+    some of A's noise out of the means of its labels: as labels do that say nothing.
     """
-    gain = float(TONES) if best.cause is not None and best.cause.pointwise and looked.config.details else 0.0
+    pointwise = best.cause is not None and best.cause.pointwise and looked.config.details
+    gain = float((looked.tones(a.variance) / looked.tones(difference.variance)).sum()) if pointwise else 0.0
     if proxies.labels is None:
         return gain
     features = looked.config.features(proxies.images)

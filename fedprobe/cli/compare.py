@@ -56,9 +56,11 @@ def compare(
     from fedprobe.cli.fail_on import Condition, held
     from fedprobe.modeler.comparison import COUNT, ComparisonError, cohort_caution, kind_of
     from fedprobe.modeler.film_strip import rounds_of
+    from fedprobe.models.devices import prepare
     from fedprobe.runs import find, statement_together
 
     out = Output(as_json, quiet)
+    prepare("cpu")
     conditions = [Condition.of(text) for text in fail_on or []]
     if over_time:
         if len(runs) > 1 or conditions:

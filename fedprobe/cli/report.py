@@ -39,12 +39,15 @@ def report(
     from fedprobe.cli.default_file import beside_the_first
     from fedprobe.modeler.report.content import make_report
     from fedprobe.modeler.report.page import render, require_html, write_report
+    from fedprobe.models.devices import prepare
     from fedprobe.runs import find
 
     out = Output(as_json, quiet)
+    prepare("cpu")
     file = output or beside_the_first([find(path)[0] for path in runs], "report", ".html")
     require_html(file)
-    made = make_report(runs, primary, count, top, seed, output)
+    with out.waiting("comparing what they show", by_line=False):
+        made = make_report(runs, primary, count, top, seed, output)
     write_report(file, render(made))
     size = file.stat().st_size
     for number, (finding, _) in enumerate(made.findings, 1):

@@ -26,13 +26,14 @@ def inversion(
 
     Strength: the share of b's samples whose inverse lies nearer to a (in mean Euclidean distance) than they do, less
     the same share of a's own samples; Newcombe's 95% interval (1998, method 10) of that difference. Either set is held
-    against the other, and the stronger direction counts. A finding is returned only where the whole interval lies
-    above 0.1, and the inverses in question lie nearer by a quarter of the distance (in the median). `paired`, samples
-    of both that the tests are not made of, show it.
+    against the other; a is the one that was struck where its whole interval lies above b's strength: of a set that is
+    all dark and one that is all light nobody can tell. A finding is returned only where the whole interval lies above
+    0.1, and the inverses in question lie nearer by a quarter of the distance (in the median). `paired`, samples of both
+    that the tests are not made of, show it.
     """
     sides = ((a, b, a_name, b_name), (b, a, b_name, a_name))
     strengths = [_strength(reference, samples) for reference, samples, _, _ in sides]
-    stronger = int(strengths[1][0][0] > strengths[0][0][0] + 1e-9)
+    stronger = int(strengths[1][0][1] > strengths[0][0][0])
     reference, struck, reference_name, struck_name = sides[stronger]
     (strength, low, high), ratio, nearer = strengths[stronger]
     if low <= LEAST_STRENGTH or ratio > CLEARLY:

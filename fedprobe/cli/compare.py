@@ -50,7 +50,7 @@ def compare(
 
     Example: fedprobe compare runs/high runs/low
     """
-    from fedprobe.cli.compare_images import film, images
+    from fedprobe.cli.compare_images import can_be_found, film, images
     from fedprobe.cli.compare_text import sentences, words
     from fedprobe.cli.default_file import beside_the_first
     from fedprobe.cli.fail_on import Condition, held
@@ -77,8 +77,11 @@ def compare(
             raise ComparisonError(f"only one of the runs makes {kind}, and it takes two to compare")
     if "images" in groups and len(groups) > 1:
         raise ComparisonError("images are compared with images alone; give runs of text apart")
+    searched = {kind: LOOKED_FOR[kind] for kind in groups}
+    if conditions and "images" in groups:
+        searched["images"] = can_be_found(groups["images"], primary)
     for condition in conditions:
-        condition.require_looked_for(groups)
+        condition.require_looked_for(searched)
     statement = statement_together(list({run.path: run for run in found}.values()))
     file = output or beside_the_first(found, "compare", ".png", ["over-time"] if over_time else [])
     results = []
@@ -127,7 +130,7 @@ class Tested:
     findings: Sequence
 
 
-def verdict(out: Output, kind: str, tested: Sequence[Tested], before: int = 0) -> dict:
+def verdict(out: Output, kind: str, tested: Sequence[Tested], looked_for: Sequence[str], before: int = 0) -> dict:
     """Say what tests and findings are; return their JSON.
 
     `two_sample` is of the pair that differs most (`TwoSample.apart`).
@@ -141,7 +144,7 @@ def verdict(out: Output, kind: str, tested: Sequence[Tested], before: int = 0) -
         "two_samples": [
             {"kind": kind, "of": one.of, "against": one.against, **one.two_sample.to_json()} for one in tested
         ],
-        **found_out(out, kind, [(one.of, finding) for one in tested for finding in one.findings], before),
+        **found_out(out, looked_for, [(one.of, finding) for one in tested for finding in one.findings], before),
     }
 
 
@@ -150,7 +153,7 @@ def in_words(finding) -> str:
     return f"{finding.name}  {finding.strength:.2f} ({finding.low:.2f} to {finding.high:.2f}): {finding.says}"
 
 
-def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]], before: int = 0) -> dict:
+def found_out(out: Output, looked_for: Sequence[str], findings: Sequence[tuple[str, object]], before: int = 0) -> dict:
     """Say what the findings are, each with the run that it was made of; return their JSON, the strongest first.
 
     What is no more than a symptom comes after causes. Numbers go on from the findings that were said `before`.
@@ -163,7 +166,7 @@ def found_out(out: Output, kind: str, findings: Sequence[tuple[str, object]], be
         if finding.shown is not None:
             _shown(out, finding.shown)
     out.row("", "")
-    none = f"No finding: {', '.join(LOOKED_FOR[kind])} was looked for."
+    none = f"No finding: {', '.join(looked_for)} was looked for."
     out.row("", "Nothing else was found." if ranked else none)
     return {"findings": [finding.to_json() | {"of": of} for of, finding in ranked]}
 

@@ -1,6 +1,6 @@
 """What `fedprobe compare` shows of generators of images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fedprobe.cli.output import Output
@@ -53,13 +53,17 @@ def images(
         table.add_row("likeliest classes", *mixes)
     out.print(table)
     out.row("", "± is of these samples alone: noise and training move the figures of runs by more")
+    if primary is not None and (why := comparison.unasked(samplers)) is not None:
+        out.row("", "")
+        out.row("primary", why)
     for caution in dict.fromkeys(filter(None, (sampler.caution for sampler in samplers))):
         out.row("", "")
         out.row("samples", caution)
     if told is not None:
         _say_telling(out, differs, told, telling)
     pairs = [Tested(one.a.name, one.b.name, one.two_sample, one.findings) for one in results]
-    said = verdict(out, "images", pairs)
+    names = dict.fromkeys(name for one in results for name in one.looked_for)
+    said = verdict(out, "images", pairs, list(names))
     return {
         "runs": [
             {
@@ -77,6 +81,15 @@ def images(
         **said,
         "file": str(file),
     }
+
+
+def can_be_found(paths: Sequence[Path], primary: Path | None) -> Collection[str]:
+    """The names of what `images` can find between these."""
+    from fedprobe.modeler import comparison
+    from fedprobe.modeler.sampling import open_sampler
+
+    samplers = [open_sampler(path) for path in paths]
+    return comparison.can_be_found(samplers, (primary or comparison.primary_of(samplers[0].run)) is not None)
 
 
 def film(out: Output, paths: Sequence[Path], run: Path, file: Path, seed: int) -> dict:

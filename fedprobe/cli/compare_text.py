@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from fedprobe.cli.output import Output
+from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.printable import headings, legend, one_line, visible
 
 # Cells of a figure beside a word.
@@ -60,7 +61,7 @@ def words(out: Output, paths: Sequence[Path], count: int | None, top: int, seed:
             risen.add_row(_shown(word.word), *cells, f"{word.log_ratio:+.1f}")
         out.print(risen)
     tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
-    said = verdict(out, "words", [tested], before)
+    said = verdict(out, "words", [tested], LOOKED_FOR["words"], before)
     return {
         "runs": _runs(samplers, paths, "words", [{} for _ in paths]),
         "samples": drawn,
@@ -118,7 +119,7 @@ def _word_tables(out: Output, paths: Sequence[Path], drawn: int, top: int, seed:
             risen.add_row(_shown(word.word), f"≤ {limits[0]:.1f}" if was is None else f"{was:.1f}", f"{now:.1f}")
         out.print(risen)
     if result.nothing is None:
-        said = found_out(out, "words", [(result.names[-1], finding) for finding in result.findings], before)
+        said = found_out(out, LOOKED_FOR["words"], [(result.names[-1], finding) for finding in result.findings], before)
     else:
         out.row("", "")
         out.row("", result.nothing)
@@ -164,7 +165,7 @@ def sentences(out: Output, paths: Sequence[Path], count: int | None, file: Path,
         out.row("", "")
         out.row("oov rate", f"{name}: {profile.overall:.2%} ± {(high - low) / 2:.2%} of all sampled words")
     tested = Tested(result.names[0], result.names[-1], result.two_sample, result.findings)
-    said = verdict(out, "sentences", [tested], before)
+    said = verdict(out, "sentences", [tested], LOOKED_FOR["sentences"], before)
     figures = [profile.to_json() for profile in result.profiles]
     shown = [{**one, "sentences": some} for one, some in zip(figures, result.sentences, strict=True)]
     return {"runs": _runs(samplers, paths, "sentences", shown), "samples": drawn, **said, "file": str(file)}

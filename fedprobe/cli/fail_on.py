@@ -1,13 +1,13 @@
 """`--fail-on` of `fedprobe compare`: conditions on what is found, which can hold, and what is said where one does."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import typer
 
-from fedprobe.modeler.findings import LOOKED_FOR
+from fedprobe.modeler.findings import LOOKED_FOR, OF_CLASSES
 
 _FORM = re.compile(r"\s*([a-z-]+)\s*>\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*")
 _NAMES = tuple(dict.fromkeys(name for names in LOOKED_FOR.values() for name in names))
@@ -34,13 +34,25 @@ class Condition:
             raise typer.BadParameter(f"--fail-on {text}: a strength is at most 1, so that needs a bound below 1")
         return cls(name, bound)
 
-    def require_looked_for(self, kinds: Collection[str]) -> None:
-        """Raise a usage error where runs of these kinds can never have the finding."""
-        if not any(self.name in LOOKED_FOR[kind] for kind in kinds):
-            looked_for = " and ".join(kind for kind, names in LOOKED_FOR.items() if self.name in names)
+    def require_looked_for(self, searched: Mapping[str, Collection[str]]) -> None:
+        """Raise a usage error where runs can never have the finding; `searched`: what is looked for, by their kind."""
+        if any(self.name in names for names in searched.values()):
+            return
+        kinds = [kind for kind, names in LOOKED_FOR.items() if self.name in names]
+        if not searched.keys().isdisjoint(kinds):
             raise typer.BadParameter(
-                f"--fail-on: {self.name} is looked for in {looked_for}, not in {' or '.join(kinds)}"
+                f"--fail-on: {self.name} is not looked for between these runs; it takes {_takes(self.name)}"
             )
+        raise typer.BadParameter(
+            f"--fail-on: {self.name} is looked for in {' and '.join(kinds)}, not in {' or '.join(searched)}"
+        )
+
+
+def _takes(name: str) -> str:
+    """What it takes for the finding, one of images, to be looked for."""
+    if name not in OF_CLASSES:
+        return "images without colour, of 8 x 8 pixels or more"
+    return "runs with --classes" + ("" if name == "label-confusion" else ", or GANs and --primary")
 
 
 def held(conditions: Sequence[Condition], findings: Sequence[dict]) -> list[str]:

@@ -99,7 +99,7 @@ def _run(arguments: list[str]) -> int:
         else:
             where = getattr(error, "ctx", None)
             path = where.command_path if where is not None else "fedprobe"
-            message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+            message = _said_elsewhere(error) + error.format_message().removeprefix("Invalid value: ").rstrip(".")
             if message.startswith("No such command") and where.command is command:
                 message += _in_a_group(command, arguments)
             output.error(f"{message}{'' if message.endswith('?') else '.'} See: {path} --help", 2, as_json)
@@ -137,6 +137,18 @@ def _in_a_group(command: object, arguments: list[str]) -> str:
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     meant = [f"fedprobe {name} {asked}" for name, inner in groups.items() if asked in inner]
     return f"; {' or '.join(meant)} is one" if meant else ""
+
+
+def _said_elsewhere(error: Exception) -> str:
+    """The file or the variable that an option's bad value came from; nothing for the command line."""
+    where, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    source = None if where is None or parameter is None else where.get_parameter_source(parameter.name)
+    match None if source is None else source.name:
+        case "DEFAULT_MAP":
+            return f"{where.obj.path}: "
+        case "ENVIRONMENT":
+            return f"{where.auto_envvar_prefix}_{parameter.name.upper()}: "
+    return ""
 
 
 def _hide_variables(command: object) -> None:

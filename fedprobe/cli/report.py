@@ -37,6 +37,7 @@ def report(
     """
     from fedprobe.cli.compare import in_words
     from fedprobe.cli.default_file import beside_the_first
+    from fedprobe.modeler.comparison import unasked
     from fedprobe.modeler.report.content import make_report
     from fedprobe.modeler.report.page import render, require_html, write_report
     from fedprobe.models.devices import prepare
@@ -52,6 +53,8 @@ def report(
     size = file.stat().st_size
     for number, (finding, _) in enumerate(made.findings, 1):
         out.row(f"finding {number}", in_words(finding))
+    if primary is not None and (why := unasked([one.sampler for one in made.opened if one.kind == "images"])):
+        out.row("primary", why)
     if made.looked_for and not made.findings:
         out.row("", f"No finding: {made.looked_for} was looked for.")
     weight = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -13,7 +13,7 @@ import torch
 
 from fedprobe.errors import FedprobeError
 from fedprobe.modeler.findings.finding import Finding
-from fedprobe.modeler.image_causes import findings
+from fedprobe.modeler.image_causes import findings, looked_for
 from fedprobe.modeler.sampling import ImageSampler, sample_images
 from fedprobe.modeler.symptoms import with_symptoms
 from fedprobe.modeler.two_sample import TwoSample, two_sample_tests
@@ -75,20 +75,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides, the test between them, and what was found."""
+    """Both sides, the test between them, what was found, and the names of all that was looked for."""
 
     a: Side
     b: Side
     two_sample: TwoSample
     findings: Sequence[Finding]
+    looked_for: Sequence[str]
 
 
 def kind_of(run: Run) -> str:
     """What the run makes: images, words or sentences. Raises StoredError where it makes neither, or does not say."""
-    kind = KINDS.get(run.config.get("command"))
-    if kind is None:
-        raise StoredError(f"{run.path} does not say which command trained it; give runs of {', '.join(KINDS)}")
-    return kind
+    command = run.config.get("command")
+    if command not in KINDS:
+        what = "is a classifier" if command == "train-classifier" else "does not say which command trained it"
+        raise StoredError(f"{run.path} {what}; give runs of {', '.join(KINDS)}")
+    return KINDS[command]
 
 
 def primary_of(run: Run) -> Path | None:
@@ -137,15 +139,28 @@ def compare(
         raise ComparisonError("the runs make images of different size")
     if primary is not None and not _fits(primary, drawn[0]):
         raise ComparisonError("the primary model takes images of another size")
-    if a.caution or b.caution:
-        primary = None
+    primary = None if unasked([a, b]) else primary
     a_name, b_name = names or names_of([a, b])
     sides = _side(a, a_name, drawn[0], primary, seed), _side(b, b_name, drawn[1], primary, seed)
     found = findings(a, b, drawn, (a_name, b_name), seed)
     if primary is not None:
         mixes = tuple([figure.value for figure in side.class_mix or ()] for side in sides)
         found = with_symptoms(found, a, b, mixes, count, primary, (a_name, b_name), seed)
-    return Comparison(*sides, two_sample_tests(drawn[0], drawn[1]), found)
+    return Comparison(*sides, two_sample_tests(drawn[0], drawn[1]), found, looked_for(a, b, primary is not None))
+
+
+def unasked(samplers: Sequence[ImageSampler]) -> str | None:
+    """Why a primary model is not asked what it makes of these; None where it is."""
+    if not any(sampler.caution for sampler in samplers):
+        return None
+    return "not asked: the glyphs of one-round runs without labels are not of the cohort; --classes K gives labels"
+
+
+def can_be_found(samplers: Sequence[ImageSampler], primary: bool) -> set[str]:
+    """The names of what `compare_all` can find, given a `primary` model or not."""
+    first, *others = samplers
+    pairs = [(first, other) for other in others]
+    return {name for pair in pairs for name in looked_for(*pair, primary and unasked(pair) is None)}
 
 
 def compare_all(

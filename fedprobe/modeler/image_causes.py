@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from fedprobe.modeler.findings import LOOKED_FOR, OF_CLASSES
 from fedprobe.modeler.findings.finding import Finding
-from fedprobe.modeler.findings.image_samples import SampledSide, sample_findings
+from fedprobe.modeler.findings.image_samples import SampledSide, sample_findings, takes
 from fedprobe.modeler.findings.images import Proxies, account_of
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.findings.profile import Looked
@@ -45,6 +46,20 @@ def findings(
         proxies = _proxies(b, config, seed)
         seen = seen.or_else(account_of(*profiles[::-1], proxies, looked, *names[::-1], inverted, samples.exchanged()))
     return seen.findings
+
+
+def looked_for(a: ImageSampler, b: ImageSampler, primary: bool) -> Sequence[str]:
+    """The names of what can be found between the two, a `primary` model asked or not: no more than these."""
+    config = _shared(a, b)
+    causes = tuple(name for name in LOOKED_FOR["images"] if name not in OF_CLASSES)
+    if config is None and not takes(*sample_images(a.generator, 1, 0).shape[1:]):
+        causes = ("inversion",)
+    labelled = [getattr(one.generator, "classes", None) is not None for one in (a, b)]
+    if config is not None and config.classes is not None:
+        return (*causes, *OF_CLASSES)
+    if not primary:
+        return causes
+    return (*causes, *(("label-confusion",) if all(labelled) else ("class-missing", "class-over-represented")))
 
 
 def _samples(

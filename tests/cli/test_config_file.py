@@ -227,3 +227,15 @@ def test_a_provenance_in_the_file_decides_what_epsilon_covers_of_its_vocabulary(
     dry = [command, "--dry-run", "--population", 9, "--json"]
     assert fedprobe(*dry).json["conditional_on"] is None
     assert fedprobe(*dry, "--vocabulary", "other.txt").json["conditional_on"] == "vocabulary"
+
+
+def test_a_bad_value_names_the_file_or_the_variable_that_it_came_from(fedprobe, configure):
+    configure('[train-gan]\nrounds = "ten"\n')
+    done = fedprobe(*DRY)
+    assert (done.code, done.out) == (2, "")
+    assert "fedprobe.toml: " in done.line and "--rounds" in done.line
+    done = fedprobe(*DRY, FEDPROBE_TRAIN_GAN_ROUNDS="ten")
+    assert done.code == 2 and "FEDPROBE_TRAIN_GAN_ROUNDS: " in done.line and "fedprobe.toml" not in done.line
+    done = fedprobe(*DRY, "--rounds", "ten")
+    assert done.code == 2 and "--rounds" in done.line
+    assert "fedprobe.toml" not in done.line and "FEDPROBE" not in done.line

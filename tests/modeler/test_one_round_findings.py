@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from fedprobe.modeler import image_causes
+from fedprobe.modeler.comparison import can_be_found, unasked
 from fedprobe.modeler.findings.inversion import inversion
 from fedprobe.modeler.sampling import ImageSampler, Release, generator_of, sample_images
 from fedprobe.models.embedding import EmbeddingConfig
+from fedprobe.models.moment_generator import Moments
 from fedprobe.models.pen_strokes import pen_strokes
 from fedprobe.runs import Run
 from fedprobe.server.one_round_presets import PRESETS, OneRoundTraining
@@ -60,3 +62,16 @@ def test_how_strong_an_inversion_is_is_as_unsure_as_the_noise_makes_it():
     # A share of dark users of 80, to the noise of epsilon 1.
     assert found.low < min(seen.low, found.strength - NOISE / 80)
     assert found.low > 0.5
+
+
+def test_a_primary_model_is_not_asked_about_glyphs_that_are_not_the_cohorts():
+    """Classes can be found where the release has labels, whether one is given or not; elsewhere never."""
+    named = []
+    for config in (CONFIG, replace(CONFIG, classes=3)):
+        generator = generator_of(config, Moments.none(config).tensors())
+        release = Release(torch.zeros(config.length), NOISE)
+        both = [ImageSampler(Run(Path(name)), 1, generator, release) for name in NAMES]
+        assert (unasked(both) is None) == (config.classes is not None)
+        assert can_be_found(both, primary=True) == can_be_found(both, primary=False)
+        named.append(can_be_found(both, primary=False))
+    assert named[1] - named[0] == {"class-missing", "class-over-represented", "label-confusion"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedprobe.modeler.comparison import cohort_caution
+from fedprobe.modeler.comparison import can_be_found, cohort_caution, compare
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.sampling import ImageSampler, Release, sample_images
 from fedprobe.modeler.symptoms import with_symptoms
@@ -77,6 +77,28 @@ def test_without_labels_the_mix_of_guesses_is_looked_at_unless_images_are_broken
     assert [one.name for one in found(unlabelled, mixes=mixes)] == ["class-missing", "class-over-represented"]
     assert found(unlabelled, [CAUSE], mixes) == [CAUSE]
     assert found(unlabelled) == []
+
+
+@pytest.mark.parametrize("classes", [CLASSES, None])
+@pytest.mark.parametrize("primary", [Reader(), None], ids=["primary", ""])
+def test_what_is_looked_for_is_what_can_be_found(classes, primary):
+    """Whatever is found was looked for, and nothing is said to be that takes labels or a primary model of none."""
+    of_classes = {"class-missing", "class-over-represented", "label-confusion"}
+    a, b = (ImageSampler(Run(Path(name)), 1, Bars(classes=classes)) for name in NAMES)
+    takes = {"label-confusion"} if classes else of_classes - {"label-confusion"}
+    named = can_be_found([a, b], primary is not None)
+    assert named >= {"inversion", "blur"} and named & of_classes == (takes if primary else set())
+    assert named == set(compare(a, b, primary, count=40).looked_for)
+
+
+class Coloured(Bars):
+    def forward(self, latents, label=0):
+        return super().forward(latents, label).expand(-1, 3, -1, -1)
+
+
+def test_of_images_of_colour_inversion_alone_is_looked_for():
+    a, b = (ImageSampler(Run(Path(name)), 1, Coloured()) for name in NAMES)
+    assert can_be_found([a, b], primary=False) == {"inversion"}
 
 
 @pytest.mark.parametrize(

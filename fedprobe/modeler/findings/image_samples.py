@@ -49,6 +49,11 @@ class SampledSide:
     to_show: np.ndarray
 
 
+def takes(channels: int, height: int, width: int) -> bool:
+    """Whether causes are looked for in samples of this size at all."""
+    return channels == 1 and min(height, width) >= _SMALLEST
+
+
 def sample_findings(a: SampledSide, b: SampledSide) -> Sequence[Finding]:
     """What happened to one side's images, seen from the other's: one cause, or none.
 
@@ -58,7 +63,7 @@ def sample_findings(a: SampledSide, b: SampledSide) -> Sequence[Finding]:
     interval. Inversion is looked for elsewhere. No finding for images of colour, or with a side below 8 pixels.
     """
     channels, height, width = a.seen.shape[1:]
-    if channels != 1 or min(height, width) < _SMALLEST:
+    if not takes(channels, height, width):
         return []
     if mmd_test(a.held_out, b.held_out).p_value > 0.01:
         return []

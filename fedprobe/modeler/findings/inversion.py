@@ -50,7 +50,7 @@ def inversion(
         high,
         f"{struck_name} looks like {reference_name} with black and white exchanged",
         f"{nearer.mean():.0%} of {struck_name}'s samples lie nearer to {reference_name} after inverting them; "
-        f"told apart with accuracy {before.accuracy:.2f} as they are, {then}",
+        f"told apart with accuracy {before.accuracy:.2f} as they are (0.5 is chance), {then}",
         None if paired is None else _shown(reference, paired[1 - stronger], reference_name, struck_name),
     )
 

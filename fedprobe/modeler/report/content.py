@@ -80,8 +80,8 @@ class Report:
     @property
     def looked_for(self) -> str:
         """What was looked for, in words; empty where nothing was compared."""
-        kinds = dict.fromkeys(verdict.kind for section in self.sections for verdict in section.verdicts)
-        return ", ".join(dict.fromkeys(name for kind in kinds for name in LOOKED_FOR[kind]))
+        verdicts = [verdict for section in self.sections for verdict in section.verdicts]
+        return ", ".join(dict.fromkeys(name for verdict in verdicts for name in verdict.names))
 
     @property
     def hyperparameter_headings(self) -> list[str]:

@@ -92,7 +92,7 @@ def _section(opened: Sequence[Opened], primary: Classifier | None, count: int, s
         names = (first.name, other.name)
         result = compare(first.sampler, other.sampler, primary, count, seed, names)
         sides = [*(sides or [result.a]), result.b]
-        verdicts.append(Verdict("images", *names, result.two_sample, result.findings))
+        verdicts.append(Verdict(result.looked_for, *names, result.two_sample, result.findings))
         if result.two_sample.differ:
             told.append(_told(*names, telling(result.a.drawn, result.b.drawn, seed=seed)))
     if not others:

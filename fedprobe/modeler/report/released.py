@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.report.verdict import Opened, Verdict
 from fedprobe.modeler.report.words import PROBABILITY, WordList, WordsSection, shown_word
 from fedprobe.modeler.word_table import WordTable
@@ -29,7 +30,7 @@ def released_section(opened: Sequence[Opened], count: int, top: int, seed: int) 
         [_list(*one) for one in zip(names, sides, result.ranked, strict=True)],
         ["word", names[0], names[-1], "rose by at least"],
         [] if alone else [_risen(word, sides[0]) for word in result.risen],
-        [] if alone or result.nothing else [Verdict("words", names[0], names[-1], None, result.findings)],
+        [] if alone or result.nothing else [Verdict(LOOKED_FOR["words"], names[0], names[-1], None, result.findings)],
         note if alone else result.nothing,
         _SAYS if all(isinstance(side, WordTable) for side in sides) else f"{_SAYS} {_MIXED}",
         _RISEN_SAYS,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedprobe.modeler.comparison import ComparisonError
+from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.report.charts import Chart, oov_chart
 from fedprobe.modeler.report.released import released_section
 from fedprobe.modeler.report.verdict import Opened, Verdict
@@ -66,7 +67,7 @@ def _words(opened: Sequence[Opened], count: int | None, top: int, seed: int) -> 
                 [shown_word(word.word), *figures, f"{word.log_ratio:+.1f}"]
                 for word, figures in zip(result.risen, _aligned(result.risen), strict=True)
             ]
-            verdict = Verdict("words", names[0], names[-1], result.two_sample, result.findings)
+            verdict = Verdict(LOOKED_FOR["words"], names[0], names[-1], result.two_sample, result.findings)
             return WordsSection(
                 [_list(name, words) for name, words in zip(names, shown, strict=True)],
                 ["word", *names, "log ratio"],
@@ -98,7 +99,7 @@ def _sentences(opened: Sequence[Opened], count: int, seed: int) -> SentencesSect
         except ComparisonError as error:
             note = _not_compared(error)
         else:
-            verdict = Verdict("sentences", names[0], names[-1], result.two_sample, result.findings)
+            verdict = Verdict(LOOKED_FOR["sentences"], names[0], names[-1], result.two_sample, result.findings)
             return _shown(names, result.profiles, result.sentences, [verdict], None)
     drawn = [drawn_sentences(one.sampler, count, seed, purpose=f"sentences {side}") for side, one in enumerate(opened)]
     texts = [

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.two_sample import TwoSample
 from fedprobe.runs import Run
@@ -28,12 +27,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was tested between two runs: the healthy one `a`, or the one before, and `b`.
+    """What was tested between two runs: the healthy one `a`, or the one before, and `b`; `names` were looked for.
 
     `two_sample` is None where they are no samples, but released words.
     """
 
-    kind: str
+    names: Sequence[str]
     a: str
     b: str
     two_sample: TwoSample | None
@@ -41,4 +40,4 @@ class Verdict:
 
     @property
     def looked_for(self) -> str:
-        return ", ".join(LOOKED_FOR[self.kind])
+        return ", ".join(self.names)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprobe.errors import RequestError
+from fedprobe.modeler.findings import LOOKED_FOR
 from fedprobe.modeler.findings.finding import Finding
 from fedprobe.modeler.findings.shown import ShownImages, ShownSentences, ShownWords
 from fedprobe.modeler.printable import one_line
@@ -94,7 +95,7 @@ def report_of(word: str) -> Report:
         "sentences": ShownSentences(word, [word]),
     }
     verdicts = [
-        Verdict(kind, word, word, TwoSample(0.9, 0.0001, 100), [replace(finding, shown=one)])
+        Verdict(LOOKED_FOR[kind], word, word, TwoSample(0.9, 0.0001, 100), [replace(finding, shown=one)])
         for kind, one in shown.items()
     ]
     return Report(

@@ -8,6 +8,7 @@ frozen beside the data, which the file names by a random id.
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from fedprobe.clients.cohorts import SCHEMA, THRESHOLDS_ARE, Cohort, decide_cohort
@@ -121,7 +122,11 @@ def _released(path: Path, value: dict) -> dict | None:
 
 
 def _unreadable(path: Path) -> DataError:
-    return DataError(f"{path} is not a readable cohort file; make it with: fedprobe select")
+    if path.exists():
+        return DataError(f"{path} is not a readable cohort file; make it with: fedprobe select")
+    near = get_close_matches(path.name, [other.name for other in path.parent.glob("*.json")], n=1)
+    meant = f"did you mean {near[0]}? Or " if near else ""
+    return DataError(f"{path} is not there; {meant}make it with: fedprobe select")
 
 
 def write_cohort(path: Path, value: dict) -> None:

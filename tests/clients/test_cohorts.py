@@ -162,8 +162,11 @@ def test_a_cohort_file_that_was_altered_is_refused(cohort_file, mislabelled, cha
 
 
 def test_a_missing_cohort_file_is_refused(tmp_path, mislabelled):
-    with pytest.raises(DataError, match="fedprobe select"):
-        read_cohort(tmp_path / "none.json", open_dataset([mislabelled]))
+    for there, said in ((None, "is not there; make it with"), ("nine.json", "did you mean nine.json")):
+        if there is not None:
+            (tmp_path / there).write_text("{}")
+        with pytest.raises(DataError, match=f"{said}.*fedprobe select"):
+            read_cohort(tmp_path / "none.json", open_dataset([mislabelled]))
 
 
 def test_a_cohort_of_another_data_set_is_refused(tmp_path, cohort_file, write_shard, patches):

@@ -108,6 +108,11 @@ class Run:
         return run_id
 
     @property
+    def extended(self) -> bool:
+        """Whether rounds were added to what was declared at first, which the ledger adds up as a plan of their own."""
+        return self.privacy.get("extended") is True
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The words of a word model, or of the vocabulary that the cohort is outside of.
 
@@ -167,6 +172,8 @@ class Run:
             event = SampledGaussian.from_json(plan["event"])
             known = {name: plan[name] for name in _STATED}
             planned_delta = plan["delta"]
+            if type(planned_delta) is not float or not 0 < planned_delta < 1:
+                raise ValueError("no delta")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StoredError(
                 f"{self.path / 'privacy.json'} does not say what the run released; train again"
@@ -180,14 +187,18 @@ class Run:
             delta=delta,
             accountant=accountant,
             rounds_opened=opened,
+            extended=self.extended or opened > event.rounds,
             runs=[str(self.path)],
             **known,
         )
 
     @property
     def rule(self) -> CohortRule:
-        """The rule of the run's cohort."""
-        return CohortRule(**self.config["cohort"]["rule"])
+        """The rule of the run's cohort. Raises StoredError where the run does not say."""
+        try:
+            return CohortRule(**self.config["cohort"]["rule"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoredError(f"{self.path / 'config.json'} does not say whose run it is; train again") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -297,10 +308,16 @@ def statement_together(runs: Sequence[Run], delta: float | None = None, accounta
     return compose(
         [run.statement(delta, accountant) for run in runs],
         exclusive=all(itertools.starmap(_share_nobody, itertools.combinations(runs, 2))),
-        planned_together=None not in (studies := {run.privacy.get("study") for run in runs}) and len(studies) == 1,
+        planned_together=_of_one_study(runs),
         accountant=accountant,
         delta=delta,
     )
+
+
+def _of_one_study(runs: Sequence[Run]) -> bool:
+    """Whether all are parts of one study; two populations may each have one of the same name."""
+    studies = [(run.privacy.get("population_id"), run.privacy.get("study")) for run in runs]
+    return None not in studies[0] and all(one == studies[0] for one in studies)
 
 
 def _share_nobody(one: Run, other: Run) -> bool:

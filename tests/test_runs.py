@@ -456,6 +456,18 @@ class TestStatement:
         with pytest.raises(StoredError, match="does not say"):
             run.statement(accountant="rdp")
 
+    @pytest.mark.parametrize("delta", ["x", 5, True, None, 0.0, float("nan")])
+    def test_a_delta_that_is_none_is_refused(self, tmp_path, delta):
+        run = Run.create(tmp_path / "run", cohort(), privacy_of(5) | {"delta": delta})
+        with pytest.raises(StoredError, match="does not say"):
+            run.statement(accountant="rdp")
+
+    @pytest.mark.parametrize("config", [{}, {"cohort": None}, {"cohort": []}, {"cohort": {"rule": {"unheard": 1}}}])
+    def test_a_cohort_that_is_none_is_refused(self, tmp_path, config):
+        run = Run.create(tmp_path / "run", config, privacy_of(5))
+        with pytest.raises(StoredError, match="does not say whose run it is"):
+            _ = run.rule
+
     @pytest.mark.parametrize("arguments", [{"delta": 0.0}, {"delta": 1.0}, {"accountant": "exact"}])
     def test_what_no_accountant_can_do_is_the_callers_mistake_and_not_the_runs(self, run, arguments):
         with pytest.raises(ValueError):
@@ -510,6 +522,33 @@ class TestStatementTogether:
         assert said.bound == epsilon([ONE, OTHER], 1e-6, "rdp")
         assert said.bound.value > max(epsilon([event], 1e-6, "rdp").value for event in (ONE, OTHER))
         assert "add up" in said.composition
+
+    @pytest.mark.parametrize(
+        ("second", "indicative"),
+        [
+            ({"study": "all"}, False),
+            ({"study": "another"}, True),
+            ({"study": None}, True),
+            ({"study": ["all"]}, True),
+            ({"study": "all", "population_id": "population two"}, True),
+            ({"study": "all", "extended": True}, True),
+        ],
+        ids=str,
+    )
+    def test_they_are_a_bound_only_as_parts_of_one_study_as_it_was_declared(self, tmp_path, second, indicative):
+        runs = self.two(tmp_path, LOW, LOW, **second)
+        write_json(runs[0].path / "privacy.json", runs[0].privacy | {"study": "all"})
+        assert statement_together(runs, accountant="rdp").indicative == indicative
+
+    def test_rounds_beyond_the_plan_make_the_figure_indicative(self, tmp_path):
+        """The ledger has them as a plan of their own, and adds up."""
+        runs = self.two(tmp_path, LOW, HIGH)
+        assert not runs[0].statement(accountant="rdp").indicative
+        assert runs[0].statement(accountant="rdp", rounds_ahead=6).indicative
+        for _ in range(6):
+            runs[0].open_round()
+        assert runs[0].statement(accountant="rdp").indicative
+        assert statement_together(runs, accountant="rdp").indicative, "though nobody can be in both"
 
     @pytest.mark.parametrize("name", ["measurement", "population_id"])
     @pytest.mark.parametrize("absent", [False, True])

@@ -52,7 +52,9 @@ def _takes(name: str) -> str:
     """What it takes for the finding, one of images, to be looked for."""
     if name not in OF_CLASSES:
         return "images without colour, of 8 x 8 pixels or more"
-    return "runs with --classes" + ("" if name == "label-confusion" else ", or GANs and --primary")
+    return "runs with --classes of one feature map, or --primary and " + (
+        "runs with --classes" if name == "label-confusion" else "GANs"
+    )
 
 
 def held(conditions: Sequence[Condition], findings: Sequence[dict]) -> list[str]:

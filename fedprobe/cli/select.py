@@ -316,7 +316,7 @@ def _reserve(found: Ground, plan: _Plan, rule, percentile: str | None, study: st
     """Reserve the histogram, and open it: nothing is measured before."""
     about = {"release": "one histogram of users", "cohort": percentile or rule.says()}
     entry = found.ledger.reserve("select", [plan.event], delta=plan.delta, about=about, study=study, rule={})
-    with found.ledger.rounds_of(entry.run) as rounds:
+    with found.ledger.rounds_of(entry.run, plan.event) as rounds:
         rounds.open()
     return entry
 

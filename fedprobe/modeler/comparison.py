@@ -87,7 +87,7 @@ class Comparison:
 def kind_of(run: Run) -> str:
     """What the run makes: images, words or sentences. Raises StoredError where it makes neither, or does not say."""
     command = run.config.get("command")
-    if command not in KINDS:
+    if not isinstance(command, str) or command not in KINDS:
         what = "is a classifier" if command == "train-classifier" else "does not say which command trained it"
         raise StoredError(f"{run.path} {what}; give runs of {', '.join(KINDS)}")
     return KINDS[command]
@@ -95,8 +95,9 @@ def kind_of(run: Run) -> str:
 
 def primary_of(run: Run) -> Path | None:
     """The model that the run's cohort was measured with, if it is still there."""
-    path = run.config.get("cohort", {}).get("primary")
-    return Path(path) if path is not None and Path(path).is_dir() else None
+    cohort = run.config.get("cohort")
+    path = cohort.get("primary") if isinstance(cohort, dict) else None
+    return Path(path) if isinstance(path, str) and Path(path).is_dir() else None
 
 
 def cohort_caution(runs: Sequence[Run]) -> str | None:
@@ -150,10 +151,14 @@ def compare(
 
 
 def unasked(samplers: Sequence[ImageSampler]) -> str | None:
-    """Why a primary model is not asked what it makes of these; None where it is."""
-    if not any(sampler.caution for sampler in samplers):
+    """Where a primary model is not asked what it makes of these, and why; None where it is asked of all."""
+    names = dict.fromkeys(sampler.run.name for sampler in samplers if sampler.caution)
+    if not names:
         return None
-    return "not asked: the glyphs of one-round runs without labels are not of the cohort; --classes K gives labels"
+    return (
+        f"not asked where {', '.join(names)} is held against another: the glyphs of one-round runs without labels are "
+        "not of the cohort; --classes K gives labels"
+    )
 
 
 def can_be_found(samplers: Sequence[ImageSampler], primary: bool) -> set[str]:

@@ -55,6 +55,7 @@ class GaussianHistogram:
             raise ValueError("the edges of a histogram's bins must be finite and ascend")
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
             raise ValueError("the noise multiplier must be finite and not negative")
+        noise.require_within(self.noise_multiplier * USER_STEPS)
 
     def event(self) -> SampledGaussian:
         """What releasing it costs."""

@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,10 +150,13 @@ class Ledger:
             _insert(ledger, entry)
         return entry
 
-    def rounds_left(self, run: str) -> int:
-        """How many rounds are reserved for `run` and not opened yet."""
+    def rounds_left(self, run: str, event: SampledGaussian, cell: Cell | None = None) -> int:
+        """How many rounds like those of `event`, on the users of `cell`, are reserved for `run` and not opened yet.
+
+        Raises BudgetRefusal where what is reserved for it is something else.
+        """
         with self._connected() as ledger:
-            return max(0, self._reserved(ledger, run) - _opened(ledger, run))
+            return max(0, self._reserved(ledger, run, event, cell) - _opened(ledger, run))
 
     def opened(self, run: str) -> int:
         """How many rounds of `run` were opened; 0 for a run that is not of this population."""
@@ -165,10 +168,13 @@ class Ledger:
         return together([*self.entries(), Entry("", "", (), epsilon, delta, cell)])
 
     @contextmanager
-    def rounds_of(self, run: str) -> Iterator["Rounds"]:
-        """Open rounds of `run` over one connection; the process must not fork while it is open."""
+    def rounds_of(self, run: str, event: SampledGaussian, cell: Cell | None = None) -> Iterator["Rounds"]:
+        """Open rounds of `run` over one connection; the process must not fork while it is open.
+
+        Each is one like those of `event`, on the users of `cell`, as it was reserved.
+        """
         with self._connected() as ledger:
-            yield Rounds(self, ledger, run)
+            yield Rounds(self, ledger, run, event, cell)
 
     def settle(self, run: str) -> int:
         """Close the entries of a run that died: it opens no more rounds, and gives nothing back; return how many.
@@ -329,17 +335,33 @@ class Ledger:
             return value
         return known[0]
 
-    def _reserved(self, ledger: sqlite3.Connection, run: str) -> int:
-        own = ledger.execute("select events from entries where run = ? and settled_at is null", (run,)).fetchall()
+    def _reserved(self, ledger: sqlite3.Connection, run: str, event: SampledGaussian, cell: Cell | None) -> int:
+        """How many rounds are reserved for `run`, all of them like those of `event` and on the users of `cell`.
+
+        A run directory says what its plan was, and whoever has it may change that: what was charged stands here alone.
+        """
+        # A study's rounds are opened by its parts, never under its own id.
+        own = ledger.execute(
+            "select events, cell from entries where run = ? and what <> 'study' and settled_at is null", (run,)
+        ).fetchall()
         shared = ledger.execute(
-            "select entries.parts, parts.part from parts join entries on entries.id = parts.study "
+            "select entries.parts, parts.part, parts.cell from parts join entries on entries.id = parts.study "
             "where parts.run = ? and parts.settled_at is null and entries.settled_at is null",
             (run,),
         ).fetchall()
         with self._intact():
-            planned = [event for (events,) in own for event in json.loads(events)]
-            planned += [event for parts, part in shared for event in json.loads(parts)[part]["events"]]
-            return sum(SampledGaussian.from_json(event).rounds for event in planned)
+            planned = [(one, users) for events, users in own for one in json.loads(events)]
+            planned += [(one, users) for parts, part, users in shared for one in json.loads(parts)[part]["events"]]
+            charged = [
+                (SampledGaussian.from_json(one), None if users is None else Cell(**json.loads(users)))
+                for one, users in planned
+            ]
+        if any((replace(one, rounds=event.rounds), users) != (event, cell) for one, users in charged):
+            raise BudgetRefusal(
+                "the ledger holds another plan for this run: other noise, other users or another cohort; nothing is "
+                "opened. Give --resume the options that it was declared with, or train anew"
+            )
+        return sum(one.rounds for one, _ in charged)
 
     @contextmanager
     def _connected(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
@@ -382,17 +404,20 @@ class Rounds:
     ledger: Ledger
     connection: sqlite3.Connection
     run: str
+    event: SampledGaussian
+    cell: Cell | None
 
     def open(self) -> int:
         """Mark one more round as opened, durably, before its users are drawn; return its number (from 1).
 
-        A number is given out once. Raises BudgetRefusal where no round is left in what was reserved.
+        A number is given out once. Raises BudgetRefusal where no round is left in what was reserved, or that was
+        something else.
         """
         connection = self.connection
         with _transaction(connection):
             opened = _opened(connection, self.run)
             self.ledger._require_kept(connection)
-            if opened >= self.ledger._reserved(connection, self.run):
+            if opened >= self.ledger._reserved(connection, self.run, self.event, self.cell):
                 raise BudgetRefusal("no round of this plan is left; resume with a plan of more rounds")
             connection.execute("insert into rounds values (?, ?, ?)", (self.run, opened + 1, _now()))
         return opened + 1

@@ -28,6 +28,7 @@ TRUST = (
 _NO_LEDGER = "No ledger: other runs on these users are not counted."
 _NOT_COVERED = "Not covered: timing, traffic, file sizes, drop-out patterns."
 _INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
+_EXTENDED = "rounds were added to the plan after it had started"
 _NO_BOUND = (
     "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
     "of a fixed size do not earn the figure, and these rounds are counted by --accountant auto."
@@ -217,12 +218,14 @@ def state(
     conditional_on: str | None = None,
     simulation: bool = False,
     ledger: dict | None = None,
+    extended: bool = False,
     runs: Sequence[str] = (),
 ) -> PrivacyStatement:
     """Account for one run or plan: `event` as planned, or the rounds opened where those are more.
 
-    `event` is that of `participation`; `noise_multiplier` is z as it was asked for, by default the one behind the
-    event. `delta` None takes `default_delta(population)`. Raises ValueError as `accountants.epsilon` does.
+    `extended`: rounds were added after it had started, so that the figure is indicative. `event` is that of
+    `participation`; `noise_multiplier` is z as it was asked for, by default the one behind the event. `delta` None
+    takes `default_delta(population)`. Raises ValueError as `accountants.epsilon` does.
     """
     if delta is None:
         if population is None:
@@ -245,6 +248,8 @@ def state(
         participation=participation,
         noise_multiplier=noise_multiplier,
         ledger=ledger,
+        composition=_EXTENDED + _INDICATIVE if extended else None,
+        indicative=extended,
     )
 
 
@@ -261,7 +266,8 @@ def compose(
 
     `exclusive`: no user can be in two of the cohorts (rules.exclusive, one frozen measurement), so the larger
     total counts (parallel composition); otherwise all of their events compose. That is a bound only if they were
-    `planned_together`, as the parts of one study are: of runs chosen one after another it is indicative.
+    `planned_together`, as the parts of one study are: of runs chosen one after another it is indicative, as it is where
+    that of a run is.
     """
     if len(statements) == 1:
         return statements[0] if ledger is None else replace(statements[0], ledger=ledger)
@@ -275,7 +281,7 @@ def compose(
     else:
         bound = epsilon([event for events in compared for event in events], delta, accountant)
         how = f"for all {len(runs)} runs together: one person may be in each of their cohorts, so they add up"
-    indicative = not exclusive and not planned_together
+    indicative = not exclusive and not planned_together or any(one.indicative for one in statements)
     if indicative:
         how += _INDICATIVE
     participations = {statement.participation for statement in statements}

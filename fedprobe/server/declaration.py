@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedprobe.clients.updates import ClientUpdate
+from fedprobe.models.stored import StoredError
 from fedprobe.models.vocabulary import Vocabulary
 from fedprobe.privacy.entries import Cell, Entry
 from fedprobe.privacy.events import SampledGaussian
@@ -15,7 +16,7 @@ from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.privacy.partition_selection import PartitionSelection
 from fedprobe.privacy.rules import CohortRule
 from fedprobe.privacy.statement import PrivacyStatement, state
-from fedprobe.runs import Run
+from fedprobe.runs import Run, RunError
 from fedprobe.server.engines.distributed import distributed_engine, joined
 from fedprobe.server.engines.local import local_engine
 from fedprobe.server.heavy_hitter_training import HeavyHitterTraining
@@ -182,28 +183,43 @@ def start(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, An
 def resume(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, Any, int]:
     """The run at `path`, the state of its latest checkpoint, and the round after it.
 
-    More rounds than are reserved, because more are planned or a crash lost some, are a plan of their own. Raises
-    RunError where anything else was declared otherwise, StoredError where the checkpoint is damaged, BudgetRefusal
-    where the rounds that it takes are not left.
+    More rounds than are reserved, because more are planned or a crash lost some, are a plan of their own, and what the
+    run says of all together is indicative from then on. Raises RunError where anything else was declared otherwise,
+    another study included, StoredError where the checkpoint is damaged or fits no such model, BudgetRefusal where the
+    rounds that it takes are not left, or the ledger holds another plan for the run than it says.
     """
     run = Run.open(path)
     # Before its checkpoint is read, which may fit no model of this command.
     run.require_same(declaration.config())
+    declaration = _in_its_study(declaration, run)
     state, done = declaration.algorithm.init(), 0
     if run.checkpoints():
         tensors, done = run.load()
         # Counters stay where torch's optimisers keep them, on the CPU.
         tensors = {name: value.to(declaration.device) if value.dim() else value for name, value in tensors.items()}
-        state = declaration.algorithm.restore(tensors)
+        try:
+            state = declaration.algorithm.restore(tensors)
+        except ValueError as error:
+            raise StoredError(f"the checkpoint of {path} is no state of what the run trains; train again") from error
     with run.locked():
         run_id = run.run_id
         waiting = releases_of(ledger, run_id).waiting_after(done)
-        missing = declaration.training.rounds - done - waiting - ledger.rounds_left(run_id)
+        left = ledger.rounds_left(run_id, declaration.event(), declaration.cell)
+        missing = declaration.training.rounds - done - waiting - left
         if missing > 0:
             _reserve(declaration, path, ledger, missing, run=run_id)
-        run.plan(declaration.config(), declaration.privacy(run_id, ledger))
+        extended = missing > 0 or run.extended
+        run.plan(declaration.config(), declaration.privacy(run_id, ledger) | {"extended": extended})
         run.forget_metrics_after(done)
     return run, state, done + 1
+
+
+def _in_its_study(declaration: Declaration, run: Run) -> Declaration:
+    """The declaration with the study that the run was declared in. Raises RunError where another one is asked for."""
+    study = run.privacy.get("study")
+    if declaration.study not in (None, study):
+        raise RunError("a run is a part of a study from its start; give --resume no --study, or the one it has")
+    return replace(declaration, study=study)
 
 
 def _reserve(declaration: Declaration, path: Path, ledger: Ledger, rounds: int, **where) -> Entry:
@@ -259,7 +275,7 @@ def train_declared(
     # Workers are forked first: neither the lock nor the ledger's connection may be shared with them.
     told = on_users if declaration.simulation else None
     at_work = distributed_engine(update) if joined() else local_engine(update, workers, told)
-    with at_work as engine, run.locked(), ledger.rounds_of(run.run_id) as rounds:
+    with at_work as engine, run.locked(), ledger.rounds_of(run.run_id, declaration.event(), declaration.cell) as rounds:
         return train(
             declaration.algorithm,
             state,

@@ -181,7 +181,7 @@ def test_fail_on_exits_5_where_a_condition_holds_and_still_tells_all(fedprobe, i
         ("inversion>5", "a bound below 1"),
         ("joined-tokens>0.5", "is looked for in words, not in images"),
         ("truncation>0.5", "is looked for in words and sentences, not in images"),
-        ("label-confusion>0.5", "is not looked for between these runs; it takes runs with --classes"),
+        ("label-confusion>0.5", "is not looked for between these runs; it takes runs with --classes of one"),
     ],
 )
 def test_a_condition_that_cannot_hold_is_a_usage_error(fedprobe, walked, condition, says):

@@ -114,7 +114,7 @@ def test_what_it_reserves_is_what_the_commands_take(written, tmp_path):
     for part in parts:
         cell = None if part.cell is None else Cell("measured", part.cell.below, part.cell.above)
         taken = ledger.reserve(part.command, part.events, study=name, rule=dict(part.rule), cell=cell)
-        assert ledger.rounds_left(taken.run) == part.events[0].rounds
+        assert ledger.rounds_left(taken.run, part.events[0], cell) == part.events[0].rounds
     with pytest.raises(BudgetRefusal):
         ledger.reserve("select", parts[0].events, study=name, rule={})
     assert ledger.spent().epsilon == entry.epsilon

@@ -116,7 +116,7 @@ def test_a_primary_model_that_is_a_release_of_the_same_ledger_knows_nothing_more
     save_primary(tmp_path / "model", model, described)
     cohort = decide_cohort(dataset, rule("low-accuracy"), tmp_path / "model")
     assert cohort.conditional_on(dataset, None, ledger) == "primary model", "reserved, and nothing of it released"
-    with ledger.rounds_of(entry.run) as rounds:
+    with ledger.rounds_of(entry.run, entry.events[0]) as rounds:
         rounds.open()
     assert cohort.conditional_on(dataset, None, ledger) is None
     assert cohort.conditional_on(dataset, None) == "primary model", "without a ledger nobody can tell"

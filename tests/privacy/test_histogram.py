@@ -105,6 +105,11 @@ def test_noise_must_be_a_number(noise_multiplier):
         membership_histogram_of(noise_multiplier)
 
 
+def test_noise_that_cannot_be_drawn_is_refused_before_it_is_charged():
+    with pytest.raises(ValueError, match="overflow"):
+        membership_histogram_of(1e12)
+
+
 def many_releases(values: np.ndarray, bins: GaussianHistogram, times: int = 600) -> list[ReleasedHistogram]:
     counts = bins.count(values)
     return [bins.release(counts) for _ in range(times)]

@@ -26,6 +26,7 @@ from fedprobe.privacy.population import Population, PopulationError, PrivacyRefu
 
 # Computed in no time, and 34 to 47 in epsilon at the deltas used here.
 CHEAP = SampledGaussian(0.2, 1.0, 1)
+HALF = Cell("m", below=0.5)
 NOISELESS = SampledGaussian(0.0, 1.0, 3)
 DELTA = 1e-6
 NOBODY = 65534
@@ -213,10 +214,10 @@ class TestRecordThatWasTightened:
         before = make(tmp_path)
         before.reserve("train-gan", of(2), run="run")
         before.declare("all", [part])
-        with before.rounds_of("run") as rounds:
+        with before.rounds_of("run", CHEAP) as rounds:
             rounds.open()
         after = make(tmp_path, *fixed)
-        with after.rounds_of("run") as rounds, pytest.raises(BudgetRefusal, match="tightened"):
+        with after.rounds_of("run", CHEAP) as rounds, pytest.raises(BudgetRefusal, match="tightened"):
             rounds.open()
         with pytest.raises(BudgetRefusal, match="tightened"):
             after.reserve("train-gan", part.events, study="all", rule=part.rule)
@@ -226,7 +227,10 @@ class TestRecordThatWasTightened:
 
     def test_a_given_budget_stops_rounds_too(self, tmp_path):
         make(tmp_path).reserve("train-gan", of(2), run="run")
-        with make(tmp_path, given=20.0).rounds_of("run") as rounds, pytest.raises(BudgetRefusal, match="tightened"):
+        with (
+            make(tmp_path, given=20.0).rounds_of("run", CHEAP) as rounds,
+            pytest.raises(BudgetRefusal, match="tightened"),
+        ):
             rounds.open()
 
     def test_rounds_without_noise_end_with_the_simulation(self, tmp_path):
@@ -236,7 +240,7 @@ class TestRecordThatWasTightened:
         simulation.declare("all", [part])
         for budget in (None, 1e9):
             private = make(tmp_path, "private", budget)
-            with private.rounds_of("run") as rounds, pytest.raises(BudgetRefusal):
+            with private.rounds_of("run", NOISELESS) as rounds, pytest.raises(BudgetRefusal):
                 rounds.open()
             with pytest.raises(BudgetRefusal):
                 private.reserve("train-gan", part.events, study="all", rule=part.rule)
@@ -331,15 +335,15 @@ class TestStudy:
         assert len({part.run for part in taken}) == 4 and {part.id for part in taken} == {entry.id}
         assert {(part.epsilon, part.delta) for part in taken} == {(entry.epsilon, entry.delta)}
         assert ledger.spent() == spent and len(ledger.entries()) == 1
-        assert [ledger.rounds_left(part.run) for part in taken] == [3] * 4
+        assert [ledger.rounds_left(part.run, CHEAP, part.cell) for part in taken] == [3] * 4
         for part, cell in zip(CHEAP_STUDY, cells, strict=True):
             with pytest.raises(BudgetRefusal, match="no such plan left"):
                 ledger.reserve(part.command, part.events, study="all", rule=part.rule, cell=cell)
-        with ledger.rounds_of(taken[1].run) as rounds:
+        with ledger.rounds_of(taken[1].run, CHEAP, cells[1]) as rounds:
             assert [rounds.open() for _ in range(3)] == [1, 2, 3]
             with pytest.raises(BudgetRefusal, match="no round"):
                 rounds.open()
-        assert ledger.entries()[0].opened == 3 and ledger.rounds_left(taken[3].run) == 3
+        assert ledger.entries()[0].opened == 3 and ledger.rounds_left(taken[3].run, CHEAP, cells[3]) == 3
 
     @pytest.mark.parametrize(
         "changed",
@@ -407,8 +411,8 @@ class TestStudy:
         ledger.declare("all", [part, part])
         one, other = (ledger.reserve(part.command, part.events, study="all").run for _ in range(2))
         assert (ledger.settle(one), ledger.settle(one)) == (1, 0)
-        assert (ledger.rounds_left(one), ledger.rounds_left(other)) == (0, 3)
-        with ledger.rounds_of(one) as rounds, pytest.raises(BudgetRefusal, match="no round"):
+        assert (ledger.rounds_left(one, CHEAP), ledger.rounds_left(other, CHEAP)) == (0, 3)
+        with ledger.rounds_of(one, CHEAP) as rounds, pytest.raises(BudgetRefusal, match="no round"):
             rounds.open()
         with pytest.raises(BudgetRefusal, match="no such plan left"):
             ledger.reserve(part.command, part.events, study="all")
@@ -418,7 +422,7 @@ class TestStudy:
         part = CHEAP_STUDY[0]
         entry = ledger.declare("all", [part])
         run = ledger.reserve(part.command, part.events, study="all").run
-        assert ledger.settle(entry.id) == 1 and ledger.rounds_left(run) == 0
+        assert ledger.settle(entry.id) == 1 and ledger.rounds_left(run, CHEAP) == 0
 
     def test_more_rounds_of_a_part_are_a_plan_of_their_own(self, tmp_path):
         ledger = make(tmp_path)
@@ -427,12 +431,12 @@ class TestStudy:
         before = ledger.spent()
         run = ledger.reserve(part.command, part.events, study="all").run
         more = ledger.reserve(part.command, of(2), run=run)
-        assert ledger.rounds_left(run) == 5
+        assert ledger.rounds_left(run, CHEAP) == 5
         assert ledger.spent().epsilon == pytest.approx(before.epsilon + more.epsilon)
 
 
 def _open_and_die(ledger: Ledger, run: str) -> None:
-    with ledger.rounds_of(run) as rounds:
+    with ledger.rounds_of(run, CHEAP) as rounds:
         rounds.open()
         rounds.open()
         os._exit(9)
@@ -444,17 +448,17 @@ class TestRounds:
         run = ledger.reserve("train-gan", of(3)).run
         numbers = []
         for _ in range(3):
-            with make(tmp_path).rounds_of(run) as rounds:
+            with make(tmp_path).rounds_of(run, CHEAP) as rounds:
                 numbers.append(rounds.open())
-            assert ledger.rounds_left(run) == 3 - len(numbers)
-        with make(tmp_path).rounds_of(run) as rounds, pytest.raises(BudgetRefusal, match="more rounds"):
+            assert ledger.rounds_left(run, CHEAP) == 3 - len(numbers)
+        with make(tmp_path).rounds_of(run, CHEAP) as rounds, pytest.raises(BudgetRefusal, match="more rounds"):
             rounds.open()
         assert numbers == [1, 2, 3] and ledger.entries()[0].opened == 3
 
     def test_a_second_plan_of_the_run_goes_on_where_the_first_ended(self, tmp_path):
         ledger = make(tmp_path)
         run = ledger.reserve("train-gan", of(1)).run
-        with ledger.rounds_of(run) as rounds:
+        with ledger.rounds_of(run, CHEAP) as rounds:
             assert rounds.open() == 1
             ledger.reserve("train-gan", of(2), run=run)
             assert (rounds.open(), rounds.open()) == (2, 3)
@@ -465,22 +469,53 @@ class TestRounds:
     def test_no_run_opens_rounds_of_another_or_without_a_plan(self, tmp_path):
         ledger = make(tmp_path)
         ledger.reserve("train-gan", of(3))
-        with ledger.rounds_of("another") as rounds, pytest.raises(BudgetRefusal):
+        with ledger.rounds_of("another", CHEAP) as rounds, pytest.raises(BudgetRefusal):
             rounds.open()
-        assert ledger.rounds_left("another") == 0
+        assert ledger.rounds_left("another", CHEAP) == 0
+
+    @pytest.mark.parametrize(
+        ("event", "cell"),
+        [
+            (replace(CHEAP, noise_multiplier=0.1), HALF),
+            (replace(CHEAP, sampling_probability=0.5), HALF),
+            (replace(CHEAP, threshold_delta=1e-9), HALF),
+            (CHEAP, None),
+            (CHEAP, replace(HALF, below=0.6)),
+            (CHEAP, replace(HALF, measurement="another")),
+        ],
+    )
+    def test_none_is_opened_of_another_plan_than_was_charged(self, tmp_path, event, cell):
+        """A run directory says what its plan was, and whoever has it may change that."""
+        ledger = make(tmp_path)
+        alone = ledger.reserve("train-gan", of(3), cell=HALF).run
+        rule = {"criterion": "low-accuracy", "below": 0.5}
+        ledger.declare("all", [Part("", "train-gan", rule, tuple(of(3)))])
+        part = ledger.reserve("train-gan", of(3), study="all", rule=rule, cell=HALF).run
+        for run in (alone, part):
+            with pytest.raises(BudgetRefusal, match="another plan"):
+                ledger.rounds_left(run, event, cell)
+            with ledger.rounds_of(run, event, cell) as rounds, pytest.raises(BudgetRefusal, match="another plan"):
+                rounds.open()
+            assert ledger.opened(run) == 0 and ledger.rounds_left(run, CHEAP, HALF) == 3
+
+    def test_none_is_opened_under_a_studys_own_id(self, tmp_path):
+        ledger = make(tmp_path)
+        study = ledger.declare("all", [CHEAP_STUDY[0]])
+        with ledger.rounds_of(study.id, CHEAP) as rounds, pytest.raises(BudgetRefusal, match="no round"):
+            rounds.open()
 
     def test_a_settled_run_opens_no_more_and_gives_nothing_back(self, tmp_path):
         ledger = make(tmp_path)
         run = ledger.reserve("train-gan", of(3)).run
         other = ledger.reserve("train-gan", of(3)).run
         spent = ledger.spent()
-        with ledger.rounds_of(run) as rounds:
+        with ledger.rounds_of(run, CHEAP) as rounds:
             rounds.open()
             assert ledger.settle(run) == 1
             with pytest.raises(BudgetRefusal):
                 rounds.open()
         assert ledger.settle(run) == 0
-        assert ledger.spent() == spent and (ledger.rounds_left(run), ledger.rounds_left(other)) == (0, 3)
+        assert ledger.spent() == spent and (ledger.rounds_left(run, CHEAP), ledger.rounds_left(other, CHEAP)) == (0, 3)
         with pytest.raises(BudgetRefusal, match="closed"):
             ledger.reserve("train-gan", of(1), run=run)
         assert [entry.settled_at is None for entry in ledger.entries()] == [False, True]
@@ -492,17 +527,17 @@ class TestRounds:
         child = multiprocessing.get_context("fork").Process(target=_open_and_die, args=(ledger, run))
         child.start()
         child.join()
-        assert child.exitcode == 9 and ledger.rounds_left(run) == 2
-        with ledger.rounds_of(run) as rounds:
+        assert child.exitcode == 9 and ledger.rounds_left(run, CHEAP) == 2
+        with ledger.rounds_of(run, CHEAP) as rounds:
             assert rounds.open() == 3
 
     def test_an_error_in_the_caller_takes_no_opened_round_back(self, tmp_path):
         ledger = make(tmp_path)
         run = ledger.reserve("train-gan", of(2)).run
-        with pytest.raises(ZeroDivisionError), ledger.rounds_of(run) as rounds:
+        with pytest.raises(ZeroDivisionError), ledger.rounds_of(run, CHEAP) as rounds:
             rounds.open()
             raise ZeroDivisionError
-        assert ledger.rounds_left(run) == 1
+        assert ledger.rounds_left(run, CHEAP) == 1
 
 
 class Watched(sqlite3.Connection):
@@ -535,7 +570,7 @@ class TestDurability:
         ledger = make(tmp_path)
         run = ledger.reserve("train-gan", of(2)).run
         ledger.declare("all", CHEAP_STUDY)
-        with ledger.rounds_of(run) as rounds:
+        with ledger.rounds_of(run, CHEAP) as rounds:
             rounds.open()
             rounds.open()
         ledger.settle(run)
@@ -595,7 +630,7 @@ def asks_of(ledger: Ledger) -> list:
     """Everything that looks into the ledger or writes."""
 
     def opened():
-        with ledger.rounds_of("run") as rounds:
+        with ledger.rounds_of("run", CHEAP, HALF) as rounds:
             rounds.open()
 
     return [
@@ -618,7 +653,7 @@ def alter(ledger: Ledger, statement: str, *values) -> None:
 @pytest.fixture
 def filled(tmp_path) -> Ledger:
     ledger = make(tmp_path)
-    ledger.reserve("train-gan", of(3), run="run", cell=Cell("m", below=0.5), about={"run": "runs/low"})
+    ledger.reserve("train-gan", of(3), run="run", cell=HALF, about={"run": "runs/low"})
     ledger.declare("all", CHEAP_STUDY)
     return ledger
 
@@ -630,7 +665,12 @@ class TestDamage:
         file.write_bytes(file.read_bytes()[:5000] if left is None else left)
         found = ledger_of(filled.population, [filled.folder.parent / "shard.h5"])
         again = create(filled.population, [filled.folder.parent / "shard.h5"])
-        for ask in [*asks_of(found), *asks_of(again), lambda: found.rounds_left("run"), lambda: found.settle("run")]:
+        for ask in [
+            *asks_of(found),
+            *asks_of(again),
+            lambda: found.rounds_left("run", CHEAP, HALF),
+            lambda: found.settle("run"),
+        ]:
             with pytest.raises(PopulationError, match="restore it from a copy") as caught:
                 ask()
             assert FILE in one_line(caught) and caught.value.exit_code == 2
@@ -662,7 +702,7 @@ class TestDamage:
                     with pytest.raises(PopulationError) as caught:
                         ask()
                     assert FILE in one_line(caught)
-            assert len(ledger.entries()) == 1 and ledger.rounds_left("run") == 3
+            assert len(ledger.entries()) == 1 and ledger.rounds_left("run", CHEAP) == 3
 
     def test_a_ledger_that_may_not_be_looked_into_is_not_passed_over_for_a_copy(self):
         with TemporaryDirectory() as outer:

@@ -219,7 +219,7 @@ def _reserve_often(ledger: Ledger, begin, results) -> None:
 def _open_often(ledger: Ledger, begin, results) -> None:
     begin.wait()
     numbers = []
-    with ledger.rounds_of("run") as rounds:
+    with ledger.rounds_of("run", SampledGaussian(0.2, 1.0, 30)) as rounds:
         try:
             while True:
                 numbers.append(rounds.open())
@@ -255,4 +255,4 @@ def test_a_round_is_given_out_once_whoever_asks(tmp_path):
     given_out = at_once(_open_often, ledger)
     assert sorted(number for numbers in given_out for number in numbers) == list(range(1, 31))
     assert all(numbers == sorted(numbers) for numbers in given_out)
-    assert ledger.rounds_left("run") == 0
+    assert ledger.rounds_left("run", SampledGaussian(0.2, 1.0, 30)) == 0

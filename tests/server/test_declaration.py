@@ -1,5 +1,6 @@
 """The whole training of a GAN on a data set of ten users: what decides it, and what it leaves behind."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import torch
 from fedprobe.clients.data.shards import FederatedDataset, open_dataset
 from fedprobe.clients.selection import Members
 from fedprobe.clients.updates import CriticUpdate
+from fedprobe.models.stored import StoredError
 from fedprobe.privacy.accountants import epsilon
+from fedprobe.privacy.entries import Part
 from fedprobe.privacy.events import SampledGaussian
+from fedprobe.privacy.ledger import BudgetRefusal
+from fedprobe.privacy.population import write_json
 from fedprobe.privacy.randomness import key
 from fedprobe.runs import Run, RunError
 from fedprobe.server.algorithms.dp_fedavg_gan import GanState
@@ -177,7 +182,7 @@ def test_after_a_crash_rounds_since_the_checkpoint_are_applied_again(
     assert run.metrics() == reference[1].metrics()
     assert run.rounds_opened == ROUNDS
     # Their noised sums were written before they were applied, so that none had to be opened again.
-    assert simulated_ledger(tmp_path).rounds_left(run.run_id) == 0
+    assert simulated_ledger(tmp_path).rounds_left(run.run_id, declared().event()) == 0
 
 
 def test_a_run_that_another_process_trains_is_not_resumed_and_keeps_its_figures_and_its_plan(train, tmp_path):
@@ -206,8 +211,11 @@ def test_a_run_is_held_while_it_is_trained_and_no_longer(train, tmp_path):
 
 
 def test_a_finished_run_may_go_on_to_more_rounds(train, reference, tmp_path):
-    train(declared(rounds=2), tmp_path / "run")
+    _, run = train(declared(rounds=2), tmp_path / "run")
+    assert not run.statement().indicative
     state, run = train(declared(), tmp_path / "run", begin=resume)
+    # The ledger adds up two plans; one figure for all rounds is as if they had been planned together.
+    assert run.statement().indicative and "indicative" in "".join(run.statement().brief())
     assert bits(state) == bits(reference[0])
     assert run.config["training"]["rounds"] == ROUNDS
     assert SampledGaussian.from_json(run.privacy["event"]).rounds == ROUNDS
@@ -229,6 +237,44 @@ def test_a_resumed_run_is_the_one_that_was_declared(tmp_path, name, other, simul
     start(declared(noise_multiplier=1.0), tmp_path / "run", ledger)
     with pytest.raises(RunError, match=f"another {name}[,;]"):
         resume(other, tmp_path / "run", ledger)
+
+
+@pytest.mark.parametrize("changed", [{"noise_multiplier": 0.5}, {"clip_norm": 0.2, "noise_multiplier": 0.5}])
+def test_a_run_whose_directory_was_altered_opens_nothing(tmp_path, changed, simulated_ledger):
+    """It is resumed as its config.json says now; the ledger knows what was charged."""
+    ledger = simulated_ledger(tmp_path)
+    run, _, _ = start(declared(noise_multiplier=1.0), tmp_path / "run", ledger)
+    altered = run.config
+    altered["training"] |= changed
+    write_json(run.path / "config.json", altered)
+    with pytest.raises(BudgetRefusal, match="another plan"):
+        resume(declared(**changed), tmp_path / "run", ledger)
+    assert len(ledger.entries()) == 1 and ledger.opened(run.run_id) == 0
+
+
+@pytest.mark.parametrize("study", ["all", "another"])
+def test_no_run_becomes_a_part_of_a_study_later(tmp_path, study, simulated_ledger):
+    ledger = simulated_ledger(tmp_path)
+    alone = declared(noise_multiplier=1.0)
+    start(alone, tmp_path / "alone", ledger)
+    with pytest.raises(RunError, match="from its start"):
+        resume(replace(alone, study=study), tmp_path / "alone", ledger)
+    ledger.declare("all", [Part("", alone.command, alone.cohort["rule"], (alone.event(),))], delta=1e-6)
+    run, _, _ = start(replace(alone, study="all"), tmp_path / "part", ledger)
+    for again in (None, "all"):
+        resume(replace(alone, study=again), tmp_path / "part", ledger)
+        assert run.privacy["study"] == "all" and not run.extended
+
+
+def test_a_checkpoint_of_other_networks_is_refused_before_anything_is_charged(train, tmp_path, simulated_ledger):
+    _, run = train(declared(rounds=1), tmp_path / "run")
+    tensors, round = run.load()
+    for name in ("critic", "average", "critic_optimizer/momentum_buffer"):
+        shutil.rmtree(run.checkpoints()[-1])
+        run.checkpoint(round, tensors | {name: torch.zeros(5)})
+        with pytest.raises(StoredError, match="no state of what the run trains"):
+            resume(declared(), tmp_path / "run", simulated_ledger(tmp_path))
+    assert len(simulated_ledger(tmp_path).entries()) == 1
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,16 @@ class DpFedAvgGan:
         return GanState(flatten(critic).to(self.device), vector, vector.clone(), buffers, dict(buffers), {}, {})
 
     def restore(self, tensors: Mapping[str, Tensor]) -> GanState:
-        """The state that `tensors` was made from."""
+        """The state that `tensors` was made from. Raises ValueError where it is none of these networks'."""
+        fresh = self.init().tensors()
+        vectors = {"critic_optimizer": fresh["critic"], "generator_optimizer": fresh["generator"]}
+        for name, value in tensors.items():
+            like = fresh.get(name, vectors.get(name.partition("/")[0]))
+            # Optimisers count in scalars.
+            if like is None or (value.shape != like.shape and (name in fresh or value.dim())):
+                raise ValueError("the tensors are none of these networks'")
+        if not fresh.keys() <= tensors.keys():
+            raise ValueError("the tensors are none of these networks'")
         return GanState.from_tensors(tensors)
 
     def broadcast(self, state: GanState, round: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -72,11 +73,17 @@ def epsilon(
     Sources: `pld` Koskela et al. 2020 and Doroshenko et al. 2022 (dp_accounting); `rdp` Mironov et al. 2019 with
     the conversion of Canonne et al. 2020 (dp_accounting); `prv` Gopi et al. 2021 (opacus); `paper` see `_paper`.
     """
+    return _epsilon(tuple(events), delta, accountant, coarse)
+
+
+# A command asks for the same figure several times: to plan, to charge and to say it.
+@lru_cache(maxsize=1024)
+def _epsilon(events: tuple[SampledGaussian, ...], delta: float, accountant: str, coarse: bool) -> Epsilon:
     if not 0 < delta < 1:
         raise ValueError("delta must lie between 0 and 1")
     if accountant not in ACCOUNTANTS:
         raise ValueError(f"unknown accountant; {instead_of(accountant, ACCOUNTANTS)}")
-    spent = [event for event in events if event.rounds > 0]
+    spent = tuple(event for event in events if event.rounds > 0)
     name = _choose(spent, delta) if accountant == "auto" else accountant
     if not spent:
         return Epsilon(0.0, name)
@@ -93,7 +100,7 @@ def epsilon(
             "noise; give a larger delta"
         )
     delta -= taken
-    spent = [_within_reach(event) for event in spent]
+    spent = tuple(_within_reach(event) for event in spent)
     try:
         value = _pld(spent, delta, _COARSE_INTERVAL) if coarse and name == "pld" else _BY_NAME[name](spent, delta)
     except CannotAccount:
@@ -136,10 +143,10 @@ def epsilon_after(
     return [Epsilon(max(0.0, float(value)), "pld") for value in values]
 
 
-def _choose(events: Sequence[SampledGaussian], delta: float) -> str:
+def _choose(events: tuple[SampledGaussian, ...], delta: float) -> str:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
         return "rdp"
-    if events and _rdp([_within_reach(event) for event in events], delta) > _AUTO_PLD_LARGEST_EPSILON:
+    if events and _rdp(tuple(_within_reach(event) for event in events), delta) > _AUTO_PLD_LARGEST_EPSILON:
         return "rdp"
     return "pld"
 
@@ -153,7 +160,7 @@ def _within_reach(event: SampledGaussian) -> SampledGaussian:
     )
 
 
-def _pld(events: Sequence[SampledGaussian], delta: float, interval: float = _PLD_INTERVAL) -> float:
+def _pld(events: tuple[SampledGaussian, ...], delta: float, interval: float = _PLD_INTERVAL) -> float:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
         raise CannotAccount(
             f"the pld accountant cannot do noise multipliers below {_PLD_LEAST_NOISE} in reasonable time; "
@@ -175,7 +182,9 @@ def _pld(events: Sequence[SampledGaussian], delta: float, interval: float = _PLD
     return value
 
 
-def _rdp(events: Sequence[SampledGaussian], delta: float) -> float:
+# Asked for first, to choose, by what is chosen, and in searches.
+@lru_cache(maxsize=1024)
+def _rdp(events: tuple[SampledGaussian, ...], delta: float) -> float:
     from dp_accounting import rdp
 
     accountant = rdp.RdpAccountant()
@@ -194,7 +203,7 @@ def _rdp(events: Sequence[SampledGaussian], delta: float) -> float:
         absl.setLevel(level)
 
 
-def _prv(events: Sequence[SampledGaussian], delta: float) -> float:
+def _prv(events: tuple[SampledGaussian, ...], delta: float) -> float:
     if any(event.noise_multiplier < _PLD_LEAST_NOISE for event in events):
         raise CannotAccount(
             f"the prv accountant cannot do noise multipliers below {_PLD_LEAST_NOISE}; use --accountant rdp"
@@ -222,7 +231,7 @@ def _prv(events: Sequence[SampledGaussian], delta: float) -> float:
     return value
 
 
-def _paper(events: Sequence[SampledGaussian], delta: float) -> float:
+def _paper(events: tuple[SampledGaussian, ...], delta: float) -> float:
     """The arithmetic behind every epsilon that Augenstein et al. 2020 print; for comparison only.
 
     Rounds of exactly qN users drawn without replacement: Wang, Balle, Kasiviswanathan 2018, Theorem 9, integer
@@ -250,7 +259,7 @@ def _wang_theorem_9(event: SampledGaussian, order: int) -> float:
     return min(float(logsumexp(np.append(terms, 0.0))) / (order - 1), float(gaussian[order]))
 
 
-_BY_NAME: dict[str, Callable[[Sequence[SampledGaussian], float], float]] = {
+_BY_NAME: dict[str, Callable[[tuple[SampledGaussian, ...], float], float]] = {
     "pld": _pld,
     "rdp": _rdp,
     "prv": _prv,

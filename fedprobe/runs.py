@@ -83,8 +83,10 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """The run at `path`. Raises RunError if there is none."""
         if not (path / "config.json").is_file():
-            missing = "" if path.exists() else " (nothing is there)"
-            raise RunError(f"{path} is not a run{missing}; give a folder that a train command wrote")
+            what = "is not a run" if path.exists() else "is not a run (nothing is there)"
+            if (path / "manifest.json").is_file():
+                what = "is a model or a checkpoint and no run"
+            raise RunError(f"{path} {what}; give a folder of train-gan, train-charlm or train-wordlm")
         return cls(path)
 
     @property

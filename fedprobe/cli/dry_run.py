@@ -5,10 +5,19 @@ from pathlib import Path
 
 import typer
 
-from fedprobe.cli.naming import is_file
+from fedprobe.cli.naming import is_file, rule_of
 from fedprobe.cli.options import flags
 from fedprobe.cli.output import Output
-from fedprobe.cli.plans import EVERY_USER, Ground, cell_ahead, event_of, ground, with_noise, with_threshold
+from fedprobe.cli.plans import (
+    EVERY_USER,
+    RULE_OPTIONS,
+    Ground,
+    cell_ahead,
+    event_of,
+    ground,
+    with_noise,
+    with_threshold,
+)
 from fedprobe.cli.training import rounds_of
 
 
@@ -52,11 +61,22 @@ def say_plan(
     name, accountant = given["participation"], given["accountant"]
     planned = with_threshold(planned, delta)
     planned = with_noise(planned, given, False, population, name, delta, accountant)
+    refused, study = None, given.get("study")
+    if study is not None and found is None:
+        raise typer.BadParameter("--study is one of a ledger; give --dry-run the SHARDS, too, which are registered")
     if found is not None:
-        # As it would be charged, whatever accountant is asked to speak.
-        cost = epsilon([event_of(planned, name, population)], delta).value
+        with flags():
+            event = event_of(planned, name, population)
         ledger = found.ledger.totals() | {"rule": RULE}
-        after = found.ledger.spent_with(cost, delta, cell_ahead(found, given, cohort)).to_json()
+        # A part of a study is charged with it.
+        after = ledger["spent"]
+        if study is not None:
+            found.ledger.require_part(study, context.info_name, [event], _rule(cohort, given))
+        else:
+            # As it would be charged, whatever accountant is asked to speak.
+            cell = cell_ahead(found, given, cohort)
+            after = found.ledger.spent_with(epsilon([event], delta).value, delta, cell).to_json()
+            refused = None if given["resume"] else _refusal(found, context.info_name, event, delta, cell)
     with flags():
         statement = state(
             event_of(planned, name, population),
@@ -72,12 +92,40 @@ def say_plan(
     noise = f"noise multiplier {planned.noise_multiplier:.4g}"
     out.row("plan", f"{rounds_of(planned, name)}, cohort {cohort}, {noise}; nothing is reserved or trained")
     out.statement(statement)
-    value = statement.to_json()
+    if study is not None:
+        out.row("study", f"a part of {study}, whose entry in the ledger covers it: nothing more is charged")
+    if refused is not None:
+        out.row("refused", f"it would be: {refused}")
+    value = statement.to_json() | {"refused": refused}
     if ledger is not None:
         value["ledger"] = {**ledger, "after": after}
     if networks is not None:
         value |= _predicted(out, planned, networks(), given)
     out.object(value)
+
+
+def _rule(cohort: str, given: dict) -> dict:
+    """The rule of a cohort that is named, or in a file, as a study declares it."""
+    if is_file(cohort):
+        from fedprobe.clients.cohort_files import read_rule
+
+        return read_rule(Path(cohort)).to_json()
+    if cohort in ("oov-words", "unlike-public"):
+        raise typer.BadParameter(
+            f"--dry-run --study takes {cohort} from a file of select: what it is outside of is there"
+        )
+    return rule_of(cohort, None, {name: given.get(name) for name in RULE_OPTIONS}, given["seed"]).to_json()
+
+
+def _refusal(found: Ground, command: str, event, delta: float, cell) -> str | None:
+    """Why the ledger would not take the plan; None where it would."""
+    from fedprobe.privacy.ledger import BudgetRefusal
+
+    try:
+        found.ledger.require_room(command, [event], delta=delta, cell=cell)
+    except BudgetRefusal as error:
+        return str(error)
+    return None
 
 
 def _predicted(out: Output, planned, networks, given: dict) -> dict[str, float | None]:

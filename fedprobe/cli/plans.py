@@ -11,7 +11,7 @@ from fedprobe.cli.options import flags, shards_of
 # privacy/events.py's word for the methods with one release, here so that no command waits for an import.
 EVERY_USER = "every-user"
 # Options of cohorts that need neither a vocabulary nor a public model.
-_RULE = ("below", "above", "min_examples", "share", "where")
+RULE_OPTIONS = ("below", "above", "min_examples", "share", "where")
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     """
     from fedprobe.privacy.statement import default_delta
 
+    if given.get("study") is not None:
+        # Before anything is asked for that it declares.
+        ground.ledger.require_study(given["study"])
     population = public_population(ground, cohort, given)
     if population is None:
         return planned, None
@@ -163,7 +166,7 @@ def cell_ahead(ground: Ground, given: dict, cohort: str):
         return cell_of(Path(cohort))
     if cohort in ("oov-words", "unlike-public"):
         return None
-    rule = rule_of(cohort, None, {name: given.get(name) for name in _RULE}, given["seed"])
+    rule = rule_of(cohort, None, {name: given.get(name) for name in RULE_OPTIONS}, given["seed"])
     primary = given.get("primary") or ground.primary
     return frozen_cell(rule, expand(ground.paths), ground.population, ground.record, primary)
 

@@ -26,7 +26,9 @@ def load_primary(folder: Path, device: str = "cpu") -> tuple[Classifier, dict]:
     """
     inner = folder / INSIDE_RUN
     if (folder / "config.json").is_file() and not inner.exists():
-        raise StoredError(f"{folder} holds no classifier yet; --primary takes a train-classifier run that has ended")
+        raise StoredError(
+            f"{folder} holds no classifier; --primary takes what train-classifier wrote, once it has ended"
+        )
     tensors, description = load_stored(inner if inner.is_dir() else folder)
     if description.get("kind") != "classifier":
         raise StoredError(f"{folder} is no classifier; --primary takes what train-classifier wrote")

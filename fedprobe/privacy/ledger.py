@@ -150,6 +150,17 @@ class Ledger:
             _insert(ledger, entry)
         return entry
 
+    def require_study(self, study: str) -> None:
+        """Raise BudgetRefusal where no study of this name is declared."""
+        with self._writing() as ledger:
+            self._study(ledger, study)
+
+    def require_part(self, study: str, what: str, events: Sequence[SampledGaussian], rule: Mapping) -> None:
+        """Raise BudgetRefusal where `reserve` would find no such plan of the `study` left."""
+        with self._writing() as ledger:
+            self._part_left(ledger, study, what, tuple(events), rule)
+            self._require_kept(ledger)
+
     def rounds_left(self, run: str, event: SampledGaussian, cell: Cell | None = None) -> int:
         """How many rounds like those of `event`, on the users of `cell`, are reserved for `run` and not opened yet.
 
@@ -266,11 +277,15 @@ class Ledger:
                 "fedprobe ledger"
             )
 
-    def _take_part(self, ledger, study, what, events, rule, cell, run) -> Entry:
+    def _study(self, ledger: sqlite3.Connection, study: str) -> Entry:
         studies = {entry.about.get("study"): entry for entry in self._entries(ledger) if entry.what == "study"}
-        entry = studies.get(study)
-        if entry is None:
+        if study not in studies:
             raise BudgetRefusal(f"no study {study} is declared; declare it with: fedprobe ledger declare STUDY.toml")
+        return studies[study]
+
+    def _part_left(self, ledger, study, what, events, rule) -> tuple[Entry, dict, int]:
+        """The study's entry, the cell of each part that was taken, and the number of one like this that was not."""
+        entry = self._study(ledger, study)
         taken = dict(ledger.execute("select part, cell from parts where study = ?", (entry.id,)))
         free = [
             number
@@ -282,8 +297,12 @@ class Ledger:
                 f"the study {study} has no such plan left: command, cohort, rounds, users and noise must be those it "
                 "declares; see: fedprobe ledger"
             )
+        return entry, taken, free[0]
+
+    def _take_part(self, ledger, study, what, events, rule, cell, run) -> Entry:
+        entry, taken, number = self._part_left(ledger, study, what, events, rule)
         self._require_kept(ledger)
-        part = entry.parts[free[0]]
+        part = entry.parts[number]
         measured = {json.loads(other)["measurement"] for other in taken.values() if other is not None}
         if part.cell is not None and (cell is None or measured - {cell.measurement}):
             raise BudgetRefusal(
@@ -291,7 +310,7 @@ class Ledger:
                 "changed since; declare another study"
             )
         run = run or secrets.token_hex(8)
-        ledger.execute("insert into parts values (?, ?, ?, ?, null)", (entry.id, free[0], run, _cell_json(cell)))
+        ledger.execute("insert into parts values (?, ?, ?, ?, null)", (entry.id, number, run, _cell_json(cell)))
         return Entry(
             entry.id, what, part.events, entry.epsilon, entry.delta, cell, (), {"study": study}, run, entry.who,
             entry.declared_at,

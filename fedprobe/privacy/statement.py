@@ -28,6 +28,8 @@ TRUST = (
 _NO_LEDGER = "No ledger: other runs on these users are not counted."
 _NOT_COVERED = "Not covered: timing, traffic, file sizes, drop-out patterns."
 _INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
+_INDICATIVE_IN_SHORT = "; indicative, where the ledger adds up"
+_IF_TOGETHER = "If all had been planned together: "
 _EXTENDED = "rounds were added to the plan after it had started"
 _NO_BOUND = (
     "This is what the paper would print, for comparison with its tables only. It is no bound: its rounds "
@@ -135,11 +137,11 @@ class PrivacyStatement:
         plans = dict.fromkeys(part._plan() for part in self.parts or [self])
         said += plans if len(plans) == 1 else [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts]
         if self.composition:
-            said.append(self.composition.replace(_INDICATIVE, "; indicative"))
+            said.append(self.composition.replace(_INDICATIVE, _INDICATIVE_IN_SHORT))
         said += [*self._large_delta(), *self._conditional()]
         if not self.valid:
             return [*said, _NO_BOUND]
-        said.append(meaning_in_short(self.bound.value, self.delta))
+        said.append(self._if_together(meaning_in_short(self.bound.value, self.delta)))
         said.append(f"{_NOT_COVERED[:-1]}; who sees un-noised sums, where the shards can be read.")
         rest = ["a simulation"] * self.simulation
         if self.ledger is not None:
@@ -168,7 +170,10 @@ class PrivacyStatement:
     def sentence(self) -> str:
         """What the bound means, in words."""
         what = "these runs publish" if len(self.runs) > 1 else "this run publishes"
-        return meaning(self.bound.value, self.delta, what)
+        return self._if_together(meaning(self.bound.value, self.delta, what))
+
+    def _if_together(self, sentence: str) -> str:
+        return f"{_IF_TOGETHER}{sentence[0].lower()}{sentence[1:]}" if self.indicative else sentence
 
     def _plan(self) -> str:
         return (
@@ -284,6 +289,9 @@ def compose(
     indicative = not exclusive and not planned_together or any(one.indicative for one in statements)
     if indicative:
         how += _INDICATIVE
+        if not exclusive and not any(one.indicative for one in statements):
+            added = math.fsum(one.bound.value for one in statements), math.fsum(one.delta for one in statements)
+            how += f": epsilon {figure(added[0])} at delta {added[1]:.3g}"
     participations = {statement.participation for statement in statements}
     multipliers = {statement.noise_multiplier for statement in statements}
     return PrivacyStatement(

@@ -98,6 +98,44 @@ def test_of_what_was_never_measured_nothing_is_read_where_it_cannot_fit(
     assert refused.code == 4 and spent(fedprobe) <= 3
 
 
+def test_a_dry_run_says_what_would_be_refused(fedprobe, private):
+    fits, not_any_more = (train(fedprobe, "low.json", "dry", target, 2, "--dry-run", "--json") for target in (3, 5))
+    assert fits.code == not_any_more.code == 0
+    assert fits.json["refused"] is None and "left of 4" in not_any_more.json["refused"]
+    assert "it would be: this plan needs" in train(fedprobe, "low.json", "dry", 5, 2, "--dry-run").out
+
+
+STUDY = """
+name = "both"
+[[plan]]
+name = "low"
+command = "train-gan"
+cohort = "low-accuracy"
+below = 0.8
+users_per_round = 3
+population = 12
+rounds = 2
+noise_multiplier = 2.0
+"""
+
+
+def test_a_dry_run_of_a_part_of_a_study_is_charged_with_it_or_refused(fedprobe, private, tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    assert fedprobe("ledger", "declare", "study.toml", "data").code == 0
+    before = spent(fedprobe)
+    part = ["train-gan", "data", "--cohort", "low.json", *TINY, "--study", "both"]
+    declared = [*COUNTED, "--rounds", "2", "--noise-multiplier", "2"]
+    done = fedprobe(*part, *declared, "--dry-run", "--json")
+    assert done.code == 0, done.err
+    assert done.json["ledger"]["after"]["epsilon"] == before > 0
+    for other in (["--rounds", "3"], ["--noise-multiplier", "1"], ["--study", "boht"]):
+        refused = fedprobe(*part, *declared, *other, "--dry-run")
+        assert refused.code == 4 and ("no such plan" in refused.line or "no study boht" in refused.line)
+    # A name that is none is said before the numbers that it would have declared are asked for.
+    assert "no study boht" in fedprobe(*part, "--study", "boht", "-o", "run").line
+    assert spent(fedprobe) == before
+
+
 @pytest.mark.parametrize(
     "asked, code, says",
     [

@@ -262,6 +262,14 @@ def test_what_was_chosen_one_after_another_is_composed_as_an_indication():
     runs = [state(SampledGaussian(2.0, 0.1, 5), users_per_round=10, population=100) for _ in range(2)]
     apart, planned = (compose(runs, exclusive=False, planned_together=known) for known in (False, True))
     assert apart.indicative and "indicative" in apart.composition and apart.to_json()["indicative"] is True
+    # Dwork and Roth 2014, Theorem 3.16: this is what the ledger adds up.
+    epsilons, deltas = (sum(values) for values in zip(*((one.bound.value, one.delta) for one in runs), strict=True))
+    assert (
+        f"adds up plans chosen one after another: epsilon {figure(epsilons)} at delta {deltas:.3g}" in apart.composition
+    )
+    assert "where the ledger adds up: epsilon" in " ".join(apart.brief())
+    told = "If all had been planned together"
+    assert told in " ".join(apart.lines()) and told not in " ".join(planned.lines())
     assert not planned.indicative and "indicative" not in planned.composition
     assert apart.bound == planned.bound
     # Of cohorts without a common user each one's own plan counts.

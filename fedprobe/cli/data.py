@@ -271,6 +271,8 @@ def import_(
         out.row("primary", f"{table.right} right by these labels (95% intervals), on images of {exported.run}")
         if table.errors():
             out.print(table.shown())
+    if exported.caution is not None:
+        out.row("samples", exported.caution)
     if output is not None:
         out.row("file", str(output))
     if not table.labelled:

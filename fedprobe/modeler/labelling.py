@@ -59,7 +59,7 @@ class Exported:
 class Export:
     """What an export's folder says of itself: its images, and how many labels a person may give (None: any number).
 
-    `merged`: to the primary model, EMNIST's letters are one label in either case.
+    `merged`: to the primary model, EMNIST's letters are one label in either case. `caution`: what the sampler's is.
     """
 
     images: Sequence[Exported]
@@ -67,6 +67,7 @@ class Export:
     run: str
     primary: str | None
     merged: bool = False
+    caution: str | None = None
 
 
 def export(
@@ -92,7 +93,7 @@ def export(
         images = _write_images(sampler, temporary, count, labels, seed, layout, primary, truncation)
         _write_table(temporary / TABLE, images)
         merged = primary is not None and primary.config.merge_case
-        made = Export(images, _labels(sampler, primary), str(sampler.run.path), primary_name, merged)
+        made = Export(images, _labels(sampler, primary), str(sampler.run.path), primary_name, merged, sampler.caution)
         described = {"schema": SCHEMA, "round": sampler.round, "seed": seed, "layout": layout, "truncation": truncation}
         described |= asdict(made)
         (temporary / MANIFEST).write_text(json.dumps(described, indent=2) + "\n")
@@ -152,7 +153,9 @@ def read_export(folder: Path) -> Export:
             raise ValueError("another schema")
         images = [_exported(one) for one in value["images"]]
         labels, primary = _kept(value["labels"], int), _kept(value["primary"], str)
-        return Export(images, labels, str(value["run"]), primary, bool(value["merged"]))
+        # Exports of before have none.
+        caution = _kept(value.get("caution"), str)
+        return Export(images, labels, str(value["run"]), primary, bool(value["merged"]), caution)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LabelError(f"{folder} is no export; give the folder that fedprobe export wrote") from error
 

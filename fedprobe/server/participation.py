@@ -79,23 +79,23 @@ class FixedParticipation(Participation):
     """Exactly `users_per_round` distinct members, every such set as likely; all of them where there are fewer.
 
     *Guarantee:* with `draw` from the operating system's entropy, `event` bounds what a round reveals of one user
-    more or less: she displaces another, so that it counts the noise as half of what it is.
-    *Assumes:* the true membership is at least `population`, a public lower bound.
+    more or less: she displaces another, so that it counts the noise as half of what it is. `population` is a public
+    lower bound of the true membership. Where that is smaller all the same, places without a member are drawn, too,
+    and fewer take part: each with probability m / `population`, as accounted for, and who comes displaces nobody.
     """
 
     name: ClassVar[str] = "fixed"
 
     def draw(self, members: int) -> np.ndarray:
-        if members <= self.users_per_round:
+        places = max(members, self.population)
+        if places <= self.users_per_round:
             return np.arange(members)
-        while True:
-            keys = uniform_bits(members)
-            # The members with the m smallest of independent uniform keys are a uniform set of m. Where the last
-            # inside and the first outside tie, that is nobody's order, and all keys are drawn again.
-            first_out = np.partition(keys, self.users_per_round)[self.users_per_round]
-            drawn = np.flatnonzero(keys < first_out)
-            if len(drawn) == self.users_per_round:
-                return drawn
+        # A uniform set of m, or of those who are left out where they are the fewer.
+        left_out = places - self.users_per_round
+        drawn = _uniform_set(min(self.users_per_round, left_out), places)
+        chosen = np.full(places, left_out < self.users_per_round)
+        chosen[drawn] ^= True
+        return np.flatnonzero(chosen[:members])
 
     def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
         """The members with the `users_per_round` smallest key(seed, round, member); it takes all of them at once."""
@@ -103,6 +103,19 @@ class FixedParticipation(Participation):
             range(len(member_keys)), key=lambda i: (key(seed, "participation", round, member_keys[i]), member_keys[i])
         )
         return np.sort(np.array(ranked[: self.users_per_round], dtype=np.intp))
+
+
+def _uniform_set(count: int, places: int) -> np.ndarray:
+    """`count` distinct numbers below `places`, ascending, every such set as likely: the first distinct ones of
+    independent uniform numbers."""
+    # Of 64-bit numbers the last few are left out, so that every place has as many.
+    last = 2**64 - 2**64 % places
+    drawn: set[int] = set()
+    while len(drawn) < count:
+        for bits in uniform_bits(count).tolist():
+            if bits < last and len(drawn) < count:
+                drawn.add(bits % places)
+    return np.array(sorted(drawn), dtype=np.intp)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def test_without_labels_or_a_primary_model_it_is_images_and_a_blank_table(fedpro
     assert {(row["drawn_as"], row["guess"], row["confidence"], row["label"]) for row in rows} == {("", "", "", "")}
     back = fedprobe("data", "import", "out", "--labels", "out/labels.csv")
     assert back.code == 0 and "no guesses" in back.out and "column `label`" in back.err
+    # Whoever labels the glyphs of one round without labels is told whose they are.
+    assert "a public prior's" in " ".join(back.out.split())
 
 
 def test_folders_are_labels(fedprobe, run):

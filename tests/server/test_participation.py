@@ -15,7 +15,7 @@ from scipy import stats
 from fedprobe.privacy.events import SampledGaussian
 from fedprobe.privacy.mechanism import Mechanism
 from fedprobe.server import participation as module
-from fedprobe.server.participation import EveryUser, PoissonParticipation
+from fedprobe.server.participation import EveryUser, FixedParticipation, PoissonParticipation
 from fedprobe.server.training import Plan
 
 FALSE_ALARM = 1e-7
@@ -187,3 +187,37 @@ def test_every_user_is_everyone_and_is_charged_as_a_gaussian_without_sampling(me
     # The released sum is a sum: how many there are is no part of the release.
     assert everyone.users_per_round == 1
     assert module.participation("every-user", None, None) == everyone
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
+def test_rounds_of_a_fixed_size_have_it_unless_the_members_are_fewer_than_was_said(
+    users_per_round, population, members
+):
+    drawn = FixedParticipation(users_per_round, population).draw(members)
+    assert np.array_equal(drawn, np.unique(drawn)) and np.isin(drawn, np.arange(members)).all()
+    if members >= population:
+        assert len(drawn) == min(users_per_round, members)
+    assert len(drawn) <= users_per_round
+
+
+@pytest.mark.parametrize("members", [8, 12, 15])
+def test_of_a_fixed_size_every_set_is_as_likely(members):
+    """And where fewer members are than the lower bound of 12, each takes part as often as is accounted for."""
+    rounds, participation = 3000, FixedParticipation(3, 12)
+    included = inclusion(participation, members, rounds, reproducibly=False)
+    q = 3 / max(members, 12)
+    assert q <= participation.sampling_probability
+    for counts in included.T:
+        assert stats.binomtest(int(counts.sum()), rounds, q).pvalue > FALSE_ALARM / members
+    # Two of the places are drawn together as often as any other two are.
+    together = 3 * 2 / (max(members, 12) * (max(members, 12) - 1))
+    for one, other in itertools.combinations(range(members), 2):
+        both_in = int((included[:, one] & included[:, other]).sum())
+        assert stats.binomtest(both_in, rounds, together).pvalue > FALSE_ALARM / members**2
+
+
+def test_every_place_of_a_fixed_draw_is_as_likely_to_the_last_bit(monkeypatch):
+    """2**64 is no multiple of 3: its last value would favour the first place."""
+    drawn = iter([np.array([2**64 - 1], np.uint64), np.array([2**64 - 2], np.uint64)])
+    monkeypatch.setattr(module, "uniform_bits", lambda count: next(drawn))
+    assert FixedParticipation(1, 3).draw(3).tolist() == [(2**64 - 2) % 3]

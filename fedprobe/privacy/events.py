@@ -73,13 +73,15 @@ def rounds_of(
 
     - `poisson`: every user independently with probability q. One user more or less leaves the others' draws as they
       are, and moves the sum by at most S: sampling probability q, noise multiplier z.
-    - `fixed`: exactly m users, each set of m as likely, of at least N. Of two neighbouring memberships let the larger
-      one have M >= N users. Draw m of the other M - 1; with probability m/M <= q a uniform one of these is displaced
-      by the user in question, which gives a uniform draw of m of M. Given the first draw and the displaced one, the
-      sum moves by v with |v| <= 2 S, with probability m/M: a sampled Gaussian of sensitivity 2 S. The hockey-stick
-      divergence is jointly convex, and grows with |v| and with m/M, so that in either direction a round is dominated
-      by sampling probability q and noise multiplier z/2; dominating pairs of one direction compose (Zhu, Dong, Wang
-      2022). With fewer than m users everybody takes part, nobody is displaced, and q = 1.
+    - `fixed`: m of as many places as there are members, N at least, each set of m as likely; those without a member
+      add nothing. Of two neighbouring memberships let the larger one have M users. Where M <= N, the places are the
+      same, and the sum moves by at most S with probability m/N. Where M > N, draw m of the other M - 1; with
+      probability m/M <= q a uniform one of these is displaced by the user in question, which gives a uniform draw of m
+      of M. Given the first draw and the displaced one, the sum moves by v with |v| <= 2 S, with probability m/M: a
+      sampled Gaussian of sensitivity 2 S. The hockey-stick divergence is jointly convex, and grows with |v| and with
+      m/M, so that in either direction a round is dominated by sampling probability q and noise multiplier z/2;
+      dominating pairs of one direction compose (Zhu, Dong, Wang 2022). With no more than m places everybody takes part,
+      nobody is displaced, and q = 1.
     - `none`: independent draws that somebody may see. Given the draws a user who takes part moves the sum by at most
       S, one who does not by nothing: a Gaussian without sampling, noise multiplier z.
     - `every-user`: all of them, in every round. One user more or less moves the sum by at most S: a Gaussian without

@@ -67,15 +67,19 @@ def say_plan(
     if found is not None:
         with flags():
             event = event_of(planned, name, population)
+            cost = epsilon([event], delta).value
         ledger = found.ledger.totals() | {"rule": RULE}
         # A part of a study is charged with it.
         after = ledger["spent"]
-        if study is not None:
+        if study is not None and given["resume"]:
+            # The run itself has taken it.
+            found.ledger.require_study(study)
+        elif study is not None:
             found.ledger.require_part(study, context.info_name, [event], _rule(cohort, given))
         else:
             # As it would be charged, whatever accountant is asked to speak.
             cell = cell_ahead(found, given, cohort)
-            after = found.ledger.spent_with(epsilon([event], delta).value, delta, cell).to_json()
+            after = found.ledger.spent_with(cost, delta, cell).to_json()
             refused = None if given["resume"] else _refusal(found, context.info_name, event, delta, cell)
     with flags():
         statement = state(

@@ -152,7 +152,7 @@ def plan(ground: Ground, command: str, planned, given: dict, cohort: str) -> tup
     if given.get("study") is None and not given["resume"]:
         with flags():
             event = event_of(planned, name, population)
-        ground.ledger.require_room(command, [event], delta=delta, cell=cell_ahead(ground, given, cohort))
+            ground.ledger.require_room(command, [event], delta=delta, cell=cell_ahead(ground, given, cohort))
     return planned, population
 
 

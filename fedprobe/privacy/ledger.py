@@ -161,6 +161,23 @@ class Ledger:
             self._part_left(ledger, study, what, tuple(events), rule)
             self._require_kept(ledger)
 
+    def plans_of(self, run: str) -> int:
+        """How many plans were declared for `run`: its own, and the part of a study that it took, closed ones too."""
+        with self._connected() as ledger:
+            counted = (
+                "select count(*) from entries where run = ? and what <> 'study'",
+                "select count(*) from parts where run = ?",
+            )
+            return sum(ledger.execute(count, (run,)).fetchone()[0] for count in counted)
+
+    def study_of(self, run: str) -> str | None:
+        """The study that `run` is a part of, if it is one."""
+        named = "select entries.about from parts join entries on entries.id = parts.study where parts.run = ?"
+        with self._connected() as ledger:
+            row = ledger.execute(named, (run,)).fetchone()
+        with self._intact():
+            return None if row is None else json.loads(row[0])["study"]
+
     def rounds_left(self, run: str, event: SampledGaussian, cell: Cell | None = None) -> int:
         """How many rounds like those of `event`, on the users of `cell`, are reserved for `run` and not opened yet.
 

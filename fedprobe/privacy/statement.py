@@ -28,7 +28,6 @@ TRUST = (
 _NO_LEDGER = "No ledger: other runs on these users are not counted."
 _NOT_COVERED = "Not covered: timing, traffic, file sizes, drop-out patterns."
 _INDICATIVE = "; indicative: composed as if planned together, where the ledger adds up plans chosen one after another"
-_INDICATIVE_IN_SHORT = "; indicative, where the ledger adds up"
 _IF_TOGETHER = "If all had been planned together: "
 _EXTENDED = "rounds were added to the plan after it had started"
 _NO_BOUND = (
@@ -137,7 +136,7 @@ class PrivacyStatement:
         plans = dict.fromkeys(part._plan() for part in self.parts or [self])
         said += plans if len(plans) == 1 else [f"{' '.join(part.runs)}: {part._plan()}" for part in self.parts]
         if self.composition:
-            said.append(self.composition.replace(_INDICATIVE, _INDICATIVE_IN_SHORT))
+            said.append(self.composition.replace(_INDICATIVE, "; indicative"))
         said += [*self._large_delta(), *self._conditional()]
         if not self.valid:
             return [*said, _NO_BOUND]
@@ -289,9 +288,9 @@ def compose(
     indicative = not exclusive and not planned_together or any(one.indicative for one in statements)
     if indicative:
         how += _INDICATIVE
-        if not exclusive and not any(one.indicative for one in statements):
+        if not exclusive and not any(one.indicative or not one.valid for one in statements):
             added = math.fsum(one.bound.value for one in statements), math.fsum(one.delta for one in statements)
-            how += f": epsilon {figure(added[0])} at delta {added[1]:.3g}"
+            how += f"; each at its own delta they add up to epsilon {figure(added[0])} at delta {added[1]:.3g}"
     participations = {statement.participation for statement in statements}
     multipliers = {statement.noise_multiplier for statement in statements}
     return PrivacyStatement(

@@ -191,7 +191,7 @@ def resume(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, A
     run = Run.open(path)
     # Before its checkpoint is read, which may fit no model of this command.
     run.require_same(declaration.config())
-    declaration = _in_its_study(declaration, run)
+    declaration = _in_its_study(declaration, ledger.study_of(run.run_id))
     state, done = declaration.algorithm.init(), 0
     if run.checkpoints():
         tensors, done = run.load()
@@ -208,15 +208,15 @@ def resume(declaration: Declaration, path: Path, ledger: Ledger) -> tuple[Run, A
         missing = declaration.training.rounds - done - waiting - left
         if missing > 0:
             _reserve(declaration, path, ledger, missing, run=run_id)
-        extended = missing > 0 or run.extended
+        # Of the ledger, which knows it though a crash came before this was written.
+        extended = run.extended or ledger.plans_of(run_id) > 1
         run.plan(declaration.config(), declaration.privacy(run_id, ledger) | {"extended": extended})
         run.forget_metrics_after(done)
     return run, state, done + 1
 
 
-def _in_its_study(declaration: Declaration, run: Run) -> Declaration:
-    """The declaration with the study that the run was declared in. Raises RunError where another one is asked for."""
-    study = run.privacy.get("study")
+def _in_its_study(declaration: Declaration, study: str | None) -> Declaration:
+    """The declaration with the `study` that the run is a part of. Raises RunError where another one is asked for."""
     if declaration.study not in (None, study):
         raise RunError("a run is a part of a study from its start; give --resume no --study, or the one it has")
     return replace(declaration, study=study)

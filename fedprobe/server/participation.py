@@ -93,9 +93,9 @@ class FixedParticipation(Participation):
         # A uniform set of m, or of those who are left out where they are the fewer.
         left_out = places - self.users_per_round
         drawn = _uniform_set(min(self.users_per_round, left_out), places)
-        chosen = np.full(places, left_out < self.users_per_round)
-        chosen[drawn] ^= True
-        return np.flatnonzero(chosen[:members])
+        chosen = np.full(members, left_out < self.users_per_round)
+        chosen[drawn[drawn < members]] ^= True
+        return np.flatnonzero(chosen)
 
     def draw_reproducibly(self, member_keys: Sequence[int], seed: int, round: int) -> np.ndarray:
         """The members with the `users_per_round` smallest key(seed, round, member); it takes all of them at once."""

@@ -134,6 +134,19 @@ def test_a_dry_run_of_a_part_of_a_study_is_charged_with_it_or_refused(fedprobe, 
     # A name that is none is said before the numbers that it would have declared are asked for.
     assert "no study boht" in fedprobe(*part, "--study", "boht", "-o", "run").line
     assert spent(fedprobe) == before
+    # Taken by a run it is left for nobody else, and that run may look ahead.
+    assert fedprobe(*part, *declared, "-o", "run").code == 0
+    assert fedprobe(*part, *declared, "--dry-run").code == 4
+    assert fedprobe(*part, *declared, "-o", "run", "--resume", "--dry-run").code == 0
+    assert spent(fedprobe) == before
+
+
+def test_noise_that_nobody_can_account_for_is_a_usage_error(fedprobe, private):
+    for more in (["-o", "run"], ["--dry-run"]):
+        done = fedprobe(
+            "train-gan", "data", "--cohort", "low.json", *TINY, *COUNTED, "--noise-multiplier", "1e-150", *more
+        )
+        assert (done.code, done.out) == (2, "") and "more noise" in done.line
 
 
 @pytest.mark.parametrize(

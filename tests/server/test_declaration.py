@@ -210,12 +210,16 @@ def test_a_run_is_held_while_it_is_trained_and_no_longer(train, tmp_path):
         pass
 
 
-def test_a_finished_run_may_go_on_to_more_rounds(train, reference, tmp_path):
+def test_a_finished_run_may_go_on_to_more_rounds(train, reference, tmp_path, simulated_ledger):
     _, run = train(declared(rounds=2), tmp_path / "run")
     assert not run.statement().indicative
     state, run = train(declared(), tmp_path / "run", begin=resume)
     # The ledger adds up two plans; one figure for all rounds is as if they had been planned together.
     assert run.statement().indicative and "indicative" in "".join(run.statement().brief())
+    # As if a crash had come before the run could say so: the ledger knows.
+    write_json(run.path / "privacy.json", {**run.privacy, "extended": False})
+    resume(declared(), run.path, simulated_ledger(tmp_path))
+    assert run.extended
     assert bits(state) == bits(reference[0])
     assert run.config["training"]["rounds"] == ROUNDS
     assert SampledGaussian.from_json(run.privacy["event"]).rounds == ROUNDS
@@ -261,6 +265,8 @@ def test_no_run_becomes_a_part_of_a_study_later(tmp_path, study, simulated_ledge
         resume(replace(alone, study=study), tmp_path / "alone", ledger)
     ledger.declare("all", [Part("", alone.command, alone.cohort["rule"], (alone.event(),))], delta=1e-6)
     run, _, _ = start(replace(alone, study="all"), tmp_path / "part", ledger)
+    # As a version before this one left it, when it was resumed without its study's name.
+    write_json(run.path / "privacy.json", {**run.privacy, "study": None})
     for again in (None, "all"):
         resume(replace(alone, study=again), tmp_path / "part", ledger)
         assert run.privacy["study"] == "all" and not run.extended
@@ -269,7 +275,7 @@ def test_no_run_becomes_a_part_of_a_study_later(tmp_path, study, simulated_ledge
 def test_a_checkpoint_of_other_networks_is_refused_before_anything_is_charged(train, tmp_path, simulated_ledger):
     _, run = train(declared(rounds=1), tmp_path / "run")
     tensors, round = run.load()
-    for name in ("critic", "average", "critic_optimizer/momentum_buffer"):
+    for name in ("critic", "average", "critic_optimizer/momentum_buffer", "critic_optimizer"):
         shutil.rmtree(run.checkpoints()[-1])
         run.checkpoint(round, tensors | {name: torch.zeros(5)})
         with pytest.raises(StoredError, match="no state of what the run trains"):

@@ -91,7 +91,8 @@ class DpFedAvgGan:
         fresh = self.init().tensors()
         vectors = {"critic_optimizer": fresh["critic"], "generator_optimizer": fresh["generator"]}
         for name, value in tensors.items():
-            like = fresh.get(name, vectors.get(name.partition("/")[0]))
+            group, inside, _ = name.partition("/")
+            like = fresh.get(name, vectors.get(group) if inside else None)
             # Optimisers count in scalars.
             if like is None or (value.shape != like.shape and (name in fresh or value.dim())):
                 raise ValueError("the tensors are none of these networks'")

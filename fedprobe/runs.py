@@ -85,7 +85,7 @@ class Run:
         if not (path / "config.json").is_file():
             what = "is not a run" if path.exists() else "is not a run (nothing is there)"
             if (path / "manifest.json").is_file():
-                what = "is a model or a checkpoint and no run"
+                what = "is not a run, but a model or a checkpoint"
             raise RunError(f"{path} {what}; give a folder of train-gan, train-charlm or train-wordlm")
         return cls(path)
 
